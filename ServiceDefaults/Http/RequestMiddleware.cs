@@ -1,0 +1,40 @@
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Logging;
+
+namespace Platform.ServiceDefaults;
+
+/// <summary>The outermost step of every request: correlation id in and out, who and where for the log, and a line when it was slow.</summary>
+internal sealed partial class RequestMiddleware(RequestDelegate next, ProcessOptions options, TimeProvider clock, ILogger<RequestMiddleware> logger)
+{
+    public async Task InvokeAsync(HttpContext context)
+    {
+        using var correlation = Correlation.Use(Correlation.From(context.Request.Headers));
+        var id = Correlation.Current;
+        // At the last moment, because the exception handler clears the headers it finds.
+        context.Response.OnStarting(() =>
+        {
+            context.Response.Headers[Correlation.Header] = id;
+            return Task.CompletedTask;
+        });
+
+        var started = clock.GetTimestamp();
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            var took = clock.GetElapsedTime(started);
+            if (took > options.SlowRequest)
+            {
+                SlowRequest(context.Request.Method, Route(context), context.Response.StatusCode, Math.Round(took.TotalMilliseconds));
+            }
+        }
+    }
+
+    internal static string? Route(HttpContext context) => (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText;
+
+    [LoggerMessage(LogLevel.Warning, "A request was slow: {method} {route} answered {status} after {duration_ms} ms")]
+    private partial void SlowRequest(string method, string? route, int status, double duration_ms);
+}
