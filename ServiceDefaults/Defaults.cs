@@ -46,11 +46,16 @@ public static class Defaults
     {
         var options = builder.AddSettings<ProcessOptions>();
 
+        builder.AddJsonLogs();
+        builder.AddTelemetry();
         builder.AddDefaultHealthChecks();
         builder.AddResilientHttpClients();
         builder.AddProblems();
+        builder.AddRequestValidation();
 
         builder.Services.TryAddSingleton(TimeProvider.System);
+        builder.Services.AddMetrics();
+        builder.Services.AddSingleton<Exposition>();
         builder.Services.AddAuthentication();
         builder.Services.AddAuthorization();
         builder.Services.AddOpenApi();
@@ -75,6 +80,7 @@ public static class Defaults
         app.UseAuthorization();
 
         app.MapDefaultHealthChecks();
+        app.MapExposition();
         app.MapOpenApi().AllowAnonymous();
         return app;
     }

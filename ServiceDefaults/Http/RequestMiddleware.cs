@@ -18,6 +18,8 @@ internal sealed partial class RequestMiddleware(RequestDelegate next, ProcessOpt
             return Task.CompletedTask;
         });
 
+        var request = new RequestScope(context);
+        using var scope = logger.BeginScope(request);
         var started = clock.GetTimestamp();
         try
         {
@@ -30,6 +32,8 @@ internal sealed partial class RequestMiddleware(RequestDelegate next, ProcessOpt
             {
                 SlowRequest(context.Request.Method, Route(context), context.Response.StatusCode, Math.Round(took.TotalMilliseconds));
             }
+
+            request.End();
         }
     }
 
