@@ -68,7 +68,9 @@ internal static class RequestValidation
 
     private sealed class RecordType(Type type, IReadOnlyList<ValidatablePropertyInfo> members) : ValidatableTypeInfo(type, members)
     {
-        protected override ValidationAttribute[] GetValidationAttributes() => [.. Type.GetCustomAttributes<ValidationAttribute>(inherit: true)];
+        private readonly ValidationAttribute[] _rules = [.. type.GetCustomAttributes<ValidationAttribute>(inherit: true)];
+
+        protected override ValidationAttribute[] GetValidationAttributes() => _rules;
     }
 
     // Messages call the field what the wire calls it.
