@@ -52,12 +52,11 @@ public static class Defaults
         builder.AddResilientHttpClients();
         builder.AddProblems();
         builder.AddRequestValidation();
+        builder.AddTickets();
 
         builder.Services.TryAddSingleton(TimeProvider.System);
         builder.Services.AddMetrics();
         builder.Services.AddSingleton<Exposition>();
-        builder.Services.AddAuthentication();
-        builder.Services.AddAuthorization();
         builder.Services.AddOpenApi();
         builder.Services.ConfigureHttpJsonOptions(json => WireJson.Apply(json.SerializerOptions));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTimeout);

@@ -1,0 +1,126 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Microsoft.Extensions.Hosting;
+using RestEase;
+
+namespace Platform.Contracts;
+
+/// <summary>
+/// A committed batch of events, as told to whoever reacts to events. The records are views over one parsed JSON document, so that
+/// a batch of hundreds costs one parse; they live as long as the message.
+/// </summary>
+[JsonConverter(typeof(EventsStoredConverter))]
+public sealed record EventsStored(IReadOnlyList<StoredEvent> Events) : IMessage
+{
+    public static string Topic => "metrics.events.stored.v1";
+}
+
+/// <summary>One event inside <see cref="EventsStored"/>: <c>id, realm, event_type, source, level?, message?, timestamp, tags</c>.</summary>
+public readonly struct StoredEvent(JsonElement json)
+{
+    public Guid Id => json.GetProperty("id"u8).GetGuid();
+
+    public string Realm => json.GetProperty("realm"u8).GetString()!;
+
+    public string EventType => json.GetProperty("event_type"u8).GetString()!;
+
+    public string Source => json.GetProperty("source"u8).GetString()!;
+
+    public string? Level => json.TryGetProperty("level"u8, out var level) ? level.GetString() : null;
+
+    public string? Message => json.TryGetProperty("message"u8, out var message) ? message.GetString() : null;
+
+    /// <summary>Event time, UTC.</summary>
+    public DateTimeOffset Timestamp => json.GetProperty("timestamp"u8).GetDateTimeOffset();
+
+    /// <summary>Whether a string field equals <paramref name="value"/>, without making a string of it.</summary>
+    public bool FieldIs(string field, string value) => json.TryGetProperty(field, out var found) && found.ValueKind == JsonValueKind.String && found.ValueEquals(value);
+
+    /// <summary>Whether the tag equals <paramref name="value"/>; numbers and booleans compare by their JSON text.</summary>
+    public bool TagIs(string tag, string value) =>
+        Find(tag) is { } found && (found.ValueKind == JsonValueKind.String ? found.ValueEquals(value) : found.GetRawText() == value);
+
+    /// <summary>The tag's value as text, or null when the event lacks it or it is JSON null.</summary>
+    public string? Tag(string tag) => Find(tag) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.Null } => null,
+        { ValueKind: JsonValueKind.String } text => text.GetString(),
+        { } other => other.GetRawText(),
+    };
+
+    private JsonElement? Find(string tag) => json.TryGetProperty("tags"u8, out var tags) && tags.TryGetProperty(tag, out var found) ? found : null;
+
+    internal JsonElement Element => json;
+}
+
+internal sealed class EventsStoredConverter : JsonConverter<EventsStored>
+{
+    public override EventsStored Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        var events = JsonElement.ParseValue(ref reader).GetProperty("events"u8);
+        var views = new StoredEvent[events.GetArrayLength()];
+        var next = 0;
+        foreach (var element in events.EnumerateArray())
+        {
+            views[next++] = new StoredEvent(element);
+        }
+
+        return new EventsStored(views);
+    }
+
+    public override void Write(Utf8JsonWriter writer, EventsStored value, JsonSerializerOptions options)
+    {
+        writer.WriteStartObject();
+        writer.WriteStartArray("events"u8);
+        foreach (var stored in value.Events)
+        {
+            stored.Element.WriteTo(writer);
+        }
+
+        writer.WriteEndArray();
+        writer.WriteEndObject();
+    }
+}
+
+/// <summary>An event as <c>GET /api/v1/monitoring/events</c> answers it.</summary>
+public sealed record EventRecord(
+    Guid Id,
+    string Realm,
+    string EventType,
+    string Source,
+    string? Message,
+    string? Level,
+    JsonElement Tags,
+    JsonElement Payload,
+    DateTimeOffset Timestamp,
+    DateTimeOffset CreatedAt);
+
+/// <summary>How many events of one action and outcome a realm had in a stretch of time.</summary>
+public sealed record ActionCount(string Action, string Outcome, long Count);
+
+public interface IMetricsClient
+{
+    /// <summary>A page of events in order of time. <paramref name="tags"/> are name and value pairs that an event must carry.</summary>
+    /// <param name="order"><c>asc</c> or <c>desc</c>.</param>
+    [Get("api/v1/monitoring/events")]
+    Task<Envelope<Page<EventRecord>>> GetEventsAsync(
+        [Query] string realm,
+        [Query("start_time", Format = "O")] DateTimeOffset startTime,
+        [Query("end_time", Format = "O")] DateTimeOffset endTime,
+        [Query] string order,
+        [Query] int limit,
+        [Query] string? cursor,
+        [QueryMap] IDictionary<string, string> tags,
+        CancellationToken ct);
+
+    /// <summary>Counts by action and outcome in [from, to), for reports.</summary>
+    [Get("internal/events/actions")]
+    Task<Envelope<List<ActionCount>>> CountActionsAsync(
+        [Query] string realm, [Query(Format = "O")] DateTimeOffset from, [Query(Format = "O")] DateTimeOffset to, CancellationToken ct);
+}
+
+public static class MetricsClient
+{
+    public static IHostApplicationBuilder AddMetricsClient(this IHostApplicationBuilder builder) => builder.AddServiceClient<IMetricsClient>("metrics");
+}

@@ -1,0 +1,187 @@
+using System.Diagnostics.Metrics;
+using System.Text.Json;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+using Platform.Postgres;
+using RabbitMQ.Client;
+
+namespace Platform.Messaging;
+
+/// <summary>
+/// Carries outbox rows to the broker and deletes them once it confirmed. Woken by NOTIFY as soon as a transaction commits, and by a
+/// timer in case a notification was lost. Rows are claimed with <c>skip locked</c>, so replicas share the work; dying between confirm
+/// and commit publishes again, which inboxes make harmless. While the broker is away, messages wait in the table, not in memory.
+/// </summary>
+public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingOptions options, TimeProvider clock, ILogger<Relay> logger) : BackgroundService
+{
+    private static readonly TimeSpan Poll = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan ConfirmTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
+
+    // Holds at most one permit: "there may be something to do".
+    private readonly SemaphoreSlim _wake = new(0, 1);
+    private readonly Meter _meter = new("Platform.Messaging");
+    private long _waiting;
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        _meter.CreateObservableGauge("messaging_outbox_messages", () => Volatile.Read(ref _waiting), null, "Messages that wait for the broker.");
+        var published = _meter.CreateCounter<long>("messaging_published_messages", null, "Messages that the broker confirmed.");
+        var listening = ListenAsync(stoppingToken);
+        var pause = TimeSpan.Zero;
+        IChannel? channel = null;
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            try
+            {
+                channel ??= await broker.OpenChannelAsync(stoppingToken);
+                var relayed = await RelayBatchAsync(channel, stoppingToken);
+                published.Add(relayed);
+                pause = TimeSpan.Zero;
+                if (relayed < options.RelayBatch)
+                {
+                    Volatile.Write(ref _waiting, 0);
+                    await _wake.WaitAsync(Poll, stoppingToken);
+                }
+            }
+            catch (Exception error) when (!stoppingToken.IsCancellationRequested)
+            {
+                pause = pause == TimeSpan.Zero ? TimeSpan.FromMilliseconds(100) : pause * 2 < LongestPause ? pause * 2 : LongestPause;
+                RelayFailed(error.GetBaseException().Message, pause.TotalMilliseconds);
+                if (channel is not null)
+                {
+                    await channel.DisposeAsync();
+                    channel = null;
+                }
+
+                await CountWaitingAsync(stoppingToken);
+                await Task.Delay(pause, clock, stoppingToken);
+            }
+        }
+
+        if (channel is not null)
+        {
+            await channel.DisposeAsync();
+        }
+
+        await listening;
+    }
+
+    private async Task<int> RelayBatchAsync(IChannel channel, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        var rows = await tx.QueryAsync(
+            $"select id, message_id, topic, body, encoding, headers, created_at from outbox order by id limit {options.RelayBatch} for update skip locked",
+            Read,
+            ct);
+        if (rows.Count == 0)
+        {
+            return 0;
+        }
+
+        // Publishing waits for the broker's confirm; a refusal or a silence throws, and the rows stay.
+        using var confirmed = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        confirmed.CancelAfter(ConfirmTimeout);
+        await Task.WhenAll(rows.Select(row =>
+            channel.BasicPublishAsync(broker.Exchange, row.Topic, mandatory: false, row.Properties, row.Body, confirmed.Token).AsTask()));
+        await tx.ExecuteAsync($"delete from outbox where id = any({rows.Select(row => row.Id).ToArray()})", ct);
+        await tx.CommitAsync(ct);
+        return rows.Count;
+    }
+
+    private async Task ListenAsync(CancellationToken ct)
+    {
+        while (!ct.IsCancellationRequested)
+        {
+            try
+            {
+                await using var connection = await db.OpenConnectionAsync(ct);
+                connection.Notification += (_, _) => Wake();
+                await using (var listen = new NpgsqlCommand("listen outbox", connection))
+                {
+                    await listen.ExecuteNonQueryAsync(ct);
+                }
+
+                while (true)
+                {
+                    await connection.WaitAsync(ct);
+                }
+            }
+            catch (Exception error) when (!ct.IsCancellationRequested)
+            {
+                // The relay still polls meanwhile.
+                ListeningFailed(error.GetBaseException().Message);
+                await Task.Delay(TimeSpan.FromSeconds(1), clock, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+        }
+    }
+
+    private void Wake()
+    {
+        try
+        {
+            _wake.Release();
+        }
+        catch (SemaphoreFullException)
+        {
+            // Already awake: one more look covers both.
+        }
+    }
+
+    private async Task CountWaitingAsync(CancellationToken ct)
+    {
+        try
+        {
+            // Bounded: after a long outage the exact number does not matter, the order of magnitude does.
+            Volatile.Write(ref _waiting, await db.FindAsync($"select count(*) from (select 1 from outbox limit 100000) waiting", row => row.GetInt64(0), ct));
+        }
+        catch (NpgsqlException error)
+        {
+            RelayFailed(error.Message, 0);
+        }
+    }
+
+    private static OutboxRow Read(NpgsqlDataReader row)
+    {
+        var headers = new Dictionary<string, object?>();
+        foreach (var (name, value) in JsonSerializer.Deserialize<Dictionary<string, string?>>(row.GetString(5))!)
+        {
+            if (value is not null)
+            {
+                headers[name] = value;
+            }
+        }
+
+        return new OutboxRow(row.GetInt64(0), row.GetString(2), row.GetFieldValue<byte[]>(3), new BasicProperties
+        {
+            MessageId = row.GetGuid(1).ToString(),
+            Persistent = true,
+            ContentType = "application/json",
+            ContentEncoding = row.GetOrNull(4, row.GetString),
+            Type = row.GetString(2),
+            Timestamp = new AmqpTimestamp(row.GetTime(6).ToUnixTimeSeconds()),
+            Headers = headers,
+        });
+    }
+
+    public override void Dispose()
+    {
+        _wake.Dispose();
+        _meter.Dispose();
+        base.Dispose();
+    }
+
+    private sealed record OutboxRow(long Id, string Topic, byte[] Body, BasicProperties Properties);
+
+    [LoggerMessage(LogLevel.Warning, "Messages wait in the outbox: {Reason}. Trying again in {Milliseconds:F0} ms")]
+    private partial void RelayFailed(string reason, double milliseconds);
+
+    [LoggerMessage(LogLevel.Warning, "Listening for new messages failed: {Reason}")]
+    private partial void ListeningFailed(string reason);
+}

@@ -1,0 +1,50 @@
+using System.ComponentModel.DataAnnotations;
+using System.Reflection;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Platform.ServiceDefaults;
+
+namespace Platform.Postgres;
+
+/// <summary>Settings of the connection to the service's own database.</summary>
+public sealed class PostgresOptions
+{
+    /// <summary>Statements that take longer than this are logged, in milliseconds.</summary>
+    [Setting("DATABASE_SLOW_QUERY_MILLISECONDS"), Range(1, 600_000)]
+    public int SlowQueryMilliseconds { get; init; } = 100;
+
+    /// <summary>Most connections one process opens to its database.</summary>
+    [Setting("DATABASE_MAX_POOL_SIZE"), Range(2, 500)]
+    public int MaxPoolSize { get; init; } = 20;
+}
+
+public static class PostgresHosting
+{
+    /// <summary>
+    /// The service's own database under <c>ConnectionStrings:<paramref name="connectionName"/></c>, migrated before the service starts
+    /// with the SQL files embedded in the calling assembly.
+    /// </summary>
+    public static IHostApplicationBuilder AddPostgres(this IHostApplicationBuilder builder, string connectionName)
+    {
+        var options = builder.AddSettings<PostgresOptions>();
+        builder.AddNpgsqlDataSource(connectionName, configureDataSourceBuilder: source =>
+        {
+            source.ConnectionStringBuilder.MaxPoolSize = options.MaxPoolSize;
+            // A statement that comes a second time is planned once; the texts of a service are few.
+            source.ConnectionStringBuilder.MaxAutoPrepare = 64;
+            source.ConnectionStringBuilder.AutoPrepareMinUsages = 2;
+            source.ConnectionStringBuilder.ApplicationName = builder.Environment.ApplicationName;
+        });
+        builder.Services.AddHostedService<QueryTelemetry>();
+        builder.Services.AddHostedService<Migrator>();
+        builder.AddMigrations(connectionName, Assembly.GetCallingAssembly());
+        return builder;
+    }
+
+    /// <summary>Another set of migrations in the same database, for a library that keeps tables there.</summary>
+    public static IHostApplicationBuilder AddMigrations(this IHostApplicationBuilder builder, string name, Assembly assembly)
+    {
+        builder.Services.AddSingleton(new MigrationSet(name, assembly));
+        return builder;
+    }
+}
