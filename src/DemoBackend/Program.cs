@@ -1,7 +1,13 @@
-var builder = WebApplication.CreateBuilder(args);
+using System.CommandLine;
+using Platform.DemoBackend;
+using Platform.DemoBackend.Replay;
 
-var app = builder.Build();
+var root = new RootCommand("An authentication backend that the platform monitors, with traffic of its own. Without a command it serves; settings come from the environment (see README.md).")
+{
+    TreatUnmatchedTokensAsErrors = false,
+};
+root.Subcommands.Add(ReplayCommand.Create());
+root.SetAction((_, ct) => DemoApp.Create(args).RunAsync(ct));
 
-app.MapGet("/health", () => "Healthy");
-
-app.Run();
+// The host handles Ctrl-C by itself; five seconds are for a replay that is interrupted.
+return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(15) });

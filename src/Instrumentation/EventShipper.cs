@@ -27,9 +27,10 @@ internal sealed partial class EventShipper(EventBuffer buffer, PlatformMonitorin
             await ShipAsync(delivery, await CollectAsync(stoppingToken));
         }
 
-        if (buffer.Waiting is > 0 and var left)
+        buffer.Drop(buffer.Waiting, "stopped");
+        if (buffer.Dropped is > 0 and var lost)
         {
-            buffer.Drop(left, "stopped");
+            EventsLost(lost);
         }
     }
 
@@ -86,4 +87,7 @@ internal sealed partial class EventShipper(EventBuffer buffer, PlatformMonitorin
         new MonitoringEvent(
             EventTypes.Log, options.Source, "Monitoring events were dropped before they could be sent", Levels.Warning, clock.GetUtcNow(),
             new Dictionary<string, object?> { [Tags.Action] = Actions.EventsDropped, [Tags.Outcome] = OutcomeWord.Of(Outcome.Failure), [Tags.Dropped] = count }).ToJson();
+
+    [LoggerMessage(LogLevel.Warning, "{Count} monitoring events never reached the platform between the start and the end of this application")]
+    private partial void EventsLost(long count);
 }
