@@ -14,7 +14,7 @@ void Stop(PosixSignalContext context)
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
 
-var (addresses, running) = await Platform.Testing.TestServers.StartAsync(stop.Token);
+var (addresses, running) = await TestServers.StartAsync(stop.Token);
 await using (running)
 {
     // Whoever waits for the file must not find half of it.
