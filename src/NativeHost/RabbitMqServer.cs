@@ -40,6 +40,9 @@ internal sealed class RabbitMqServer(RabbitMQServerResource resource, HostFolder
             log.file = false
             log.console = true
             log.console.level = warning
+            log.console.use_colors = off
+            # The question for its health ends the connection before it is open, which the broker would warn about each time.
+            log.connection.level = error
             {(resource.HasManagement ? $"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {resource.ManagementPort}" : "")}
             """,
             ct);
@@ -71,7 +74,7 @@ internal sealed class RabbitMqServer(RabbitMQServerResource resource, HostFolder
                 ["RABBITMQ_LOG_BASE"] = Path.Combine(_home, "log"),
                 ["RABBITMQ_ENABLED_PLUGINS_FILE"] = Path.Combine(_home, "enabled_plugins"),
                 ["RABBITMQ_MAX_NUMBER_OF_PROCESSES"] = "65536",
-                ["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] = "+S 1:1 +SDcpu 1:1 +SDio 2 +A 2 -kernel inet_dist_use_interface {127,0,0,1}",
+                ["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] = "+S 1:1 +SDcpu 1:1 -kernel inet_dist_use_interface {127,0,0,1}",
                 ["ERL_MAX_PORTS"] = "8192",
                 ["ERL_EPMD_PORT"] = $"{resource.EpmdPort}",
                 ["ERL_EPMD_ADDRESS"] = "127.0.0.1",

@@ -136,6 +136,7 @@ internal sealed class Supervised(
         {
             Change(Status with { State = ResourceState.Stopping });
             await child.StopAsync(_patience, _stopNow.Token);
+            log.Note($"stopped with exit code {await child.Exited}");
             ledger.Add(name, null);
             return null;
         }
