@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.Logging;
@@ -37,7 +38,9 @@ internal sealed partial class RequestMiddleware(RequestDelegate next, ProcessOpt
         }
     }
 
-    internal static string? Route(HttpContext context) => (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText;
+    // The exception handler takes the endpoint away from the request that failed, and keeps it.
+    internal static string? Route(HttpContext context) =>
+        ((context.GetEndpoint() ?? context.Features.Get<IExceptionHandlerFeature>()?.Endpoint) as RouteEndpoint)?.RoutePattern.RawText;
 
     [LoggerMessage(LogLevel.Warning, "A request was slow: {method} {route} answered {status} after {duration_ms} ms")]
     private partial void SlowRequest(string method, string? route, int status, double duration_ms);

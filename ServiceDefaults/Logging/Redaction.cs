@@ -18,7 +18,7 @@ public static class Redaction
 
     // In lower case, without separators. Long enough not to be met inside ordinary words.
     private static readonly string[] SensitiveParts =
-        ["password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "accesskey", "privatekey", "masterkey", "adminkey", "ingestkey", "signingkey", "encryptionkey", "authorization", "cookie", "credential", "connectionstring"];
+        ["password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "accesskey", "accountkey", "privatekey", "masterkey", "adminkey", "ingestkey", "signingkey", "encryptionkey", "authorization", "cookie", "credential", "connectionstring"];
 
     private static readonly string[] SensitiveWords = ["key", "pass", "auth", "jwt", "bearer", "otp", "pin", "cvv", "cvc", "sid", "cardnumber"];
 

@@ -75,6 +75,12 @@ internal static class MetricName
             name = $"{name}_{unit}";
         }
 
+        // The suffix belongs to histograms, and promtool refuses it elsewhere.
+        if (kind != MetricKind.Histogram && !counts && name.EndsWith("_count", StringComparison.Ordinal))
+        {
+            name = $"{name[..^"_count".Length]}_number";
+        }
+
         return counts ? name + "_total" : name;
     }
 
