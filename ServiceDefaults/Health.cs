@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
 using Microsoft.AspNetCore.Http;
@@ -47,10 +46,10 @@ internal static class Health
                 {
                     Status = entry.Value.Status.ToString(),
                     DurationMs = Math.Round(entry.Value.Duration.TotalMilliseconds, 3),
-                    Description = entry.Value.Description,
+                    Description = entry.Value.Description is { } description ? Redaction.Text(description) : null,
                 }),
             },
-            (JsonSerializerOptions?)null, "application/json", context.RequestAborted);
+            WireJson.Options, "application/json", context.RequestAborted);
 
     // The health check's token is a request to hurry; this is the end of waiting, also for checks that do not look at their token.
     private sealed class BoundedCheck(IHealthCheck inner) : IHealthCheck

@@ -51,14 +51,20 @@ public static class RabbitMQIntegration
     }
 }
 
-/// <summary>The process' one shared connection. Opened once; after that the client library recovers it by itself.</summary>
-internal sealed class BrokerConnection(IConnectionFactory factory) : IAsyncDisposable
+/// <summary>
+/// The process' shared connection. Code that keeps a long-lived connection of its own calls <see cref="Report"/>; nothing else is opened then, also not for the health check.
+/// </summary>
+public sealed class BrokerConnection(IConnectionFactory factory) : IAsyncDisposable
 {
     private readonly SemaphoreSlim _opening = new(1, 1);
+    private volatile IConnection? _reported;
     private IConnection? _connection;
 
+    /// <summary>Names the connection whose state is the health of the broker from now on. Its owner disposes it.</summary>
+    public void Report(IConnection connection) => _reported = connection;
+
     // The container resolves synchronously; nothing else may call this.
-    public IConnection Connect(int retries) => Task.Run(async () =>
+    internal IConnection Connect(int retries) => Task.Run(async () =>
     {
         var pipeline = new ResiliencePipelineBuilder().AddRetry(new RetryStrategyOptions
         {
@@ -68,10 +74,13 @@ internal sealed class BrokerConnection(IConnectionFactory factory) : IAsyncDispo
             UseJitter = true,
             ShouldHandle = new PredicateBuilder().Handle<BrokerUnreachableException>(),
         }).Build();
-        return await pipeline.ExecuteAsync(async ct => await GetAsync(ct));
+        return await pipeline.ExecuteAsync(async ct => await OpenAsync(ct));
     }).GetAwaiter().GetResult();
 
-    public async Task<IConnection> GetAsync(CancellationToken ct)
+    // Opened once; after that the client library recovers it by itself.
+    internal async Task<bool> IsOpenAsync(CancellationToken ct) => (_reported ?? await OpenAsync(ct)).IsOpen;
+
+    private async Task<IConnection> OpenAsync(CancellationToken ct)
     {
         await _opening.WaitAsync(ct);
         try
@@ -96,9 +105,8 @@ internal sealed class BrokerConnection(IConnectionFactory factory) : IAsyncDispo
 
 internal sealed class RabbitMQCheck(BrokerConnection broker) : IHealthCheck
 {
-    public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken)
-    {
-        var connection = await broker.GetAsync(cancellationToken);
-        return connection.IsOpen ? HealthCheckResult.Healthy() : new HealthCheckResult(context.Registration.FailureStatus, "The connection to RabbitMQ is lost and being recovered.");
-    }
+    public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken) =>
+        await broker.IsOpenAsync(cancellationToken)
+            ? HealthCheckResult.Healthy()
+            : new HealthCheckResult(context.Registration.FailureStatus, "The connection to RabbitMQ is lost and being made again.");
 }

@@ -40,7 +40,7 @@ public sealed record BusMember(string Service);
 /// The one connection of a process to RabbitMQ, made again when it is lost, and the names and declarations of everything on the broker:
 /// the topic exchange <c>platform</c>, a quorum queue per subscription, the retry steps, and a dead-letter queue per service.
 /// </summary>
-public sealed partial class Broker(IConnectionFactory factory, BusMember member, MessagingOptions options, ILogger<Broker> logger) : IAsyncDisposable
+public sealed partial class Broker(IConnectionFactory factory, BrokerConnection health, BusMember member, MessagingOptions options, ILogger<Broker> logger) : IAsyncDisposable
 {
     /// <summary>How long a message waits before its second, third, … attempt; the last step repeats.</summary>
     internal static readonly TimeSpan[] RetrySteps = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(30)];
@@ -101,6 +101,7 @@ public sealed partial class Broker(IConnectionFactory factory, BusMember member,
             }
 
             _connection = connection;
+            health.Report(connection);
             Connected(connection.Endpoint.HostName, connection.Endpoint.Port);
             return connection;
         }

@@ -2,12 +2,14 @@ using System.Collections.Concurrent;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Platform.ServiceDefaults.Tests;
 
-/// <summary>A real service on a real port, standing on the defaults and nothing else; its log lines are kept.</summary>
+/// <summary>A real service on a real port, standing on the defaults except identity; its log lines are kept.</summary>
 internal sealed class TestService(WebApplication app, LogLines log) : IAsyncDisposable
 {
     public HttpClient Http { get; } = new() { BaseAddress = new Uri(app.Urls.First()) };
@@ -24,7 +26,10 @@ internal sealed class TestService(WebApplication app, LogLines log) : IAsyncDisp
         builder.Configuration.AddInMemoryCollection(settings ?? []);
         builder.Configuration["OTEL_SERVICE_NAME"] = "probe";
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
+        builder.Configuration["PLATFORM_MASTER_KEY"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        builder.Configuration["ConnectionStrings:identity"] = "Host=127.0.0.1;Port=1;Database=none";
         builder.AddServiceDefaults();
+        WithoutTickets(builder.Services);
         var log = new LogLines();
         builder.Logging.ClearProviders().AddProvider(log);
         configure?.Invoke(builder);
@@ -34,6 +39,17 @@ internal sealed class TestService(WebApplication app, LogLines log) : IAsyncDisp
         map(app);
         await app.StartAsync(TestContext.Current.CancellationToken);
         return new TestService(app, log);
+    }
+
+    // Tickets need a database; these tests are about what lies below them. Endpoints are open.
+    private static void WithoutTickets(IServiceCollection services)
+    {
+        services.AddAuthorizationBuilder().SetFallbackPolicy(null!);
+        foreach (var hosted in services.Where(service => service.ServiceType == typeof(IHostedService)
+            && (service.ImplementationType == typeof(TicketKeys) || service.ImplementationType?.Namespace == "Microsoft.AspNetCore.DataProtection.Internal")).ToList())
+        {
+            services.Remove(hosted);
+        }
     }
 
     public Task StopAsync(CancellationToken ct) => app.StopAsync(ct);
