@@ -43,8 +43,11 @@ internal sealed partial class EventShipper(EventBuffer buffer, PlatformMonitorin
 
     public override void Dispose()
     {
-        _giveUp.Dispose();
+        // An application that is disposed without being stopped does not wait for anything.
+        buffer.Complete();
+        _giveUp.Cancel();
         base.Dispose();
+        _giveUp.Dispose();
     }
 
     private async Task<Batch> CollectAsync(CancellationToken hurry)

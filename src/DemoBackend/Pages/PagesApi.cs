@@ -71,7 +71,7 @@ public static partial class PagesApi
         var status = Text(body, "status") ?? "unknown";
         if (!body.TryGetProperty("alerts", out var alerts) || alerts.ValueKind != JsonValueKind.Array)
         {
-            return status;
+            return OneLine(status);
         }
 
         var named = alerts.EnumerateArray().Take(5).Select(DescribeAlert);

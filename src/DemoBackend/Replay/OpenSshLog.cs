@@ -31,6 +31,7 @@ public static partial class OpenSshLog
 
     // A log may step back a little (two processes, one second); a step back of more than this is a new year.
     private static readonly TimeSpan NewYear = TimeSpan.FromDays(90);
+    private static readonly TimeSpan LittleLate = TimeSpan.FromDays(1);
 
     private static readonly FrozenDictionary<string, int> Months =
         CultureInfo.InvariantCulture.DateTimeFormat.AbbreviatedMonthNames.Take(12).Select((name, index) => (name, index)).ToFrozenDictionary(month => month.name, month => month.index + 1);
@@ -63,9 +64,17 @@ public static partial class OpenSshLog
             }
 
             var at = Time(header, year);
-            if (at is { } read && previous is { } before && before - read > NewYear && header.Groups["month"].Success)
+            if (at is { } read && previous is { } before && header.Groups["month"].Success)
             {
-                at = Time(header, ++year);
+                if (before - read > NewYear)
+                {
+                    at = Time(header, ++year);
+                }
+                else if (Time(header, year - 1) is { } lastYear && (before - lastYear).Duration() <= LittleLate)
+                {
+                    // A line of December that arrives after the first one of January.
+                    at = lastYear;
+                }
             }
 
             if (at is not { } when)
@@ -74,7 +83,7 @@ public static partial class OpenSshLog
                 continue;
             }
 
-            previous = when;
+            previous = previous > when ? previous : when;
             yield return Read(number, when, header.Groups["host"].Value, header.Groups["program"].Value, header.Groups["pid"].Value, header.Groups["message"].Value);
         }
     }
