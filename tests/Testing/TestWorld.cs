@@ -138,6 +138,7 @@ public sealed class ServiceProcess : IAsyncDisposable
 {
     private readonly Process _process;
     private readonly ConcurrentQueue<string> _log = new();
+    private int _disposed;
 
     internal ServiceProcess(string name, Uri url, ProcessStartInfo start)
     {
@@ -203,13 +204,17 @@ public sealed class ServiceProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>Kills the process if it still runs. Harmless when it is repeated: the world does it too.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (!_process.HasExited)
+        if (Interlocked.Exchange(ref _disposed, 1) == 0)
         {
-            await KillAsync();
-        }
+            if (!_process.HasExited)
+            {
+                await KillAsync();
+            }
 
-        _process.Dispose();
+            _process.Dispose();
+        }
     }
 }
