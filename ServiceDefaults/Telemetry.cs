@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -27,10 +28,14 @@ internal static class Telemetry
         }
 
         var service = builder.ServiceName();
-        builder.Services.AddSingleton(_ => OpenTelemetrySdk.Create(telemetry => telemetry
-            .ConfigureResource(resource => Describe(resource, service))
-            .WithTracing(tracing => tracing.AddSource(Sources).AddOtlpExporter())
-            .WithMetrics(metrics => metrics.AddMeter(Meters).AddOtlpExporter())));
+        builder.Services.AddSingleton(_ => OpenTelemetrySdk.Create(telemetry =>
+        {
+            // The SDK builds a container of its own, which would only know the environment.
+            telemetry.Services.AddSingleton<IConfiguration>(builder.Configuration);
+            telemetry.ConfigureResource(resource => Describe(resource, service))
+                .WithTracing(tracing => tracing.AddSource(Sources).AddOtlpExporter())
+                .WithMetrics(metrics => metrics.AddMeter(Meters).AddOtlpExporter());
+        }));
         builder.Services.AddHostedService<Export>();
         builder.Logging.AddOpenTelemetry(logs =>
         {
@@ -81,7 +86,7 @@ internal static class Telemetry
     {
         public override void OnEnd(LogRecord data)
         {
-            data.FormattedMessage = data.FormattedMessage is { } message ? Redaction.Text(message) : null;
+            data.FormattedMessage = data.FormattedMessage is { } message ? Redaction.Text(LogMessage.WithoutSecrets(message, data.Attributes)) : null;
             data.Body = data.Body is { } body ? Redaction.Text(body) : null;
             List<KeyValuePair<string, object?>> attributes = [];
             foreach (var (name, value) in data.Attributes ?? [])

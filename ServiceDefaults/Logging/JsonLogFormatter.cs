@@ -37,9 +37,10 @@ internal sealed class JsonLogFormatter(string service, TimeProvider clock) : Con
     /// <summary>Bytes of a line at most; longer texts are cut, and say so.</summary>
     public const int MaxLine = 32 * 1024;
 
-    private const int MaxMessage = 8 * 1024;
-    private const int MaxStack = 10 * 1024;
+    // In characters, each of which may be six bytes of a line. A line that grows too long all the same is written again with short texts and without fields.
+    private const int MaxText = 8 * 1024;
     private const int MaxField = 1024;
+    private const int MaxWho = 256;
     private const int MaxFields = 32;
 
     // Relaxed only means that quotes and letters stay readable; the result is valid JSON all the same.
@@ -53,14 +54,14 @@ internal sealed class JsonLogFormatter(string service, TimeProvider clock) : Con
 
     public override void Write<TState>(in LogEntry<TState> logEntry, IExternalScopeProvider? scopeProvider, TextWriter textWriter)
     {
-        var message = logEntry.Formatter(logEntry.State, logEntry.Exception);
+        var message = LogMessage.WithoutSecrets(logEntry.Formatter(logEntry.State, logEntry.Exception), logEntry.State as IReadOnlyList<KeyValuePair<string, object?>>);
         var buffer = _buffer ??= new ArrayBufferWriter<byte>(1024);
         buffer.ResetWrittenCount();
-        WriteEvent(buffer, logEntry.LogLevel, logEntry.Category, message, logEntry.Exception, logEntry.State, scopeProvider, MaxFields, MaxStack);
+        WriteEvent(buffer, logEntry.LogLevel, logEntry.Category, message, logEntry.Exception, logEntry.State, scopeProvider, MaxFields, MaxText);
         if (buffer.WrittenCount >= MaxLine)
         {
             buffer.ResetWrittenCount();
-            WriteEvent(buffer, logEntry.LogLevel, logEntry.Category, Cut(message, MaxField), logEntry.Exception, null, null, 0, MaxField);
+            WriteEvent(buffer, logEntry.LogLevel, logEntry.Category, message, logEntry.Exception, null, scopeProvider, 0, MaxField);
         }
 
         textWriter.Write(Encoding.UTF8.GetString(buffer.WrittenSpan));
@@ -71,13 +72,13 @@ internal sealed class JsonLogFormatter(string service, TimeProvider clock) : Con
         }
     }
 
-    private void WriteEvent(ArrayBufferWriter<byte> buffer, LogLevel level, string category, string message, Exception? exception, object? state, IExternalScopeProvider? scopes, int maxFields, int maxStack)
+    private void WriteEvent(ArrayBufferWriter<byte> buffer, LogLevel level, string category, string message, Exception? exception, object? state, IExternalScopeProvider? scopes, int maxFields, int maxText)
     {
         using var json = new Utf8JsonWriter(buffer, Compact);
         json.WriteStartObject();
         json.WriteString("time", clock.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture));
         json.WriteString("level", Level(level));
-        json.WriteString("message", Redaction.Text(Cut(message, MaxMessage)));
+        json.WriteString("message", Redaction.Text(Cut(message, maxText)));
         json.WriteString("service", service);
         if (Activity.Current is { IdFormat: ActivityIdFormat.W3C } activity)
         {
@@ -97,8 +98,8 @@ internal sealed class JsonLogFormatter(string service, TimeProvider clock) : Con
         {
             json.WriteStartObject("exception");
             json.WriteString("type", exception.GetType().FullName);
-            json.WriteString("message", Redaction.Text(Cut(exception.Message, MaxMessage)));
-            json.WriteString("stack", Redaction.Text(Cut(exception.ToString(), maxStack)));
+            json.WriteString("message", Redaction.Text(Cut(exception.Message, maxText)));
+            json.WriteString("stack", Redaction.Text(Cut(exception.ToString(), maxText)));
             json.WriteEndObject();
         }
 
@@ -177,7 +178,7 @@ internal sealed class JsonLogFormatter(string service, TimeProvider clock) : Con
         {
             if (value is not null)
             {
-                json.WriteString(name, Redaction.Text(Cut(value, MaxField)));
+                json.WriteString(name, Redaction.Text(Cut(value, MaxWho)));
             }
         }
 

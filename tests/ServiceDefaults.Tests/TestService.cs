@@ -6,6 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Logging.Console;
 
 namespace Platform.ServiceDefaults.Tests;
 
@@ -31,7 +32,8 @@ internal sealed class TestService(WebApplication app, LogLines log) : IAsyncDisp
         builder.AddServiceDefaults();
         WithoutTickets(builder.Services);
         var log = new LogLines();
-        builder.Logging.ClearProviders().AddProvider(log);
+        builder.Services.Remove(builder.Services.Single(service => service.ServiceType == typeof(ILoggerProvider) && service.ImplementationType == typeof(ConsoleLoggerProvider)));
+        builder.Logging.AddProvider(log);
         configure?.Invoke(builder);
 
         var app = builder.Build();
