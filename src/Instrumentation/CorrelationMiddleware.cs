@@ -52,10 +52,16 @@ internal sealed class CorrelationMiddleware(RequestDelegate next, EventLog event
         return activity.Start();
     }
 
+    // Web sockets and server-sent events are long, not slow.
+    private static bool StaysOpen(HttpContext context) =>
+        context.Response.StatusCode == StatusCodes.Status101SwitchingProtocols || context.WebSockets.IsWebSocketRequest
+        || context.Response.ContentType?.StartsWith("text/event-stream", StringComparison.OrdinalIgnoreCase) is true;
+
     private void Record(HttpContext context, int status, TimeSpan took)
     {
         var failed = status >= 500;
-        if ((!failed && took < options.SlowRequest) || options.ExcludedPaths.Any(path => context.Request.Path.StartsWithSegments(path, StringComparison.OrdinalIgnoreCase)))
+        var slow = took >= options.SlowRequest && !StaysOpen(context);
+        if (!(failed || slow) || options.ExcludedPaths.Any(path => context.Request.Path.StartsWithSegments(path, StringComparison.OrdinalIgnoreCase)))
         {
             return;
         }

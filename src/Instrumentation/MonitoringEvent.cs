@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Platform.Instrumentation;
@@ -15,22 +16,27 @@ public sealed record MonitoringEvent(
     IReadOnlyDictionary<string, object?> Tags,
     IReadOnlyDictionary<string, object?>? Payload = null)
 {
-    /// <summary>The event as one JSON object in UTF-8, without line breaks. Secrets that slipped into tags or payload are redacted.</summary>
+    // Nothing here ends up inside HTML, and letters stay readable.
+    private static readonly JsonWriterOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>
+    /// The event as one JSON object in UTF-8, without line breaks. Secrets that slipped into tags or payload are redacted; a payload that cannot be written is replaced by the reason.
+    /// </summary>
     public byte[] ToJson()
     {
         var buffer = new ArrayBufferWriter<byte>(512);
-        using (var json = new Utf8JsonWriter(buffer))
+        using (var json = new Utf8JsonWriter(buffer, Readable))
         {
             json.WriteStartObject();
             json.WriteString("event_type", EventType);
-            json.WriteString("source", Source);
-            json.WriteString("message", Message);
+            json.WriteString("source", Storable.Text(Source));
+            json.WriteString("message", Storable.Text(Message));
             json.WriteString("level", Level);
             json.WriteString("timestamp", Timestamp.UtcDateTime);
             WriteFields(json, "tags", Tags, WriteTag);
             if (Payload is { Count: > 0 })
             {
-                WriteFields(json, "payload", Payload, static (to, value) => Secrets.WriteWithout(to, JsonSerializer.SerializeToElement(value)));
+                WriteFields(json, "payload", Payload, static (to, value) => Secrets.WriteWithout(to, AsJson(value)));
             }
 
             json.WriteEndObject();
@@ -49,7 +55,7 @@ public sealed record MonitoringEvent(
                 continue;
             }
 
-            json.WritePropertyName(key);
+            json.WritePropertyName(Storable.Text(key));
             if (Secrets.IsSecret(key))
             {
                 json.WriteStringValue(Secrets.Redacted);
@@ -63,21 +69,57 @@ public sealed record MonitoringEvent(
         json.WriteEndObject();
     }
 
+    // A payload is the caller's own object; that it cannot be written must neither cost the event nor the request.
+    private static JsonElement AsJson(object value)
+    {
+        try
+        {
+            return JsonSerializer.SerializeToElement(value, value.GetType());
+        }
+        catch (Exception error)
+        {
+            return JsonSerializer.SerializeToElement($"[not written: {error.GetType().Name}]");
+        }
+    }
+
     private static void WriteTag(Utf8JsonWriter json, object value)
     {
         switch (value)
         {
-            case string text: json.WriteStringValue(text); break;
+            case string text: json.WriteStringValue(Storable.Text(text)); break;
             case bool truth: json.WriteBooleanValue(truth); break;
             case int number: json.WriteNumberValue(number); break;
             case long number: json.WriteNumberValue(number); break;
             // JSON has no infinity and no NaN; as text they stay readable.
             case double number when double.IsFinite(number): json.WriteNumberValue(number); break;
             case decimal number: json.WriteNumberValue(number); break;
-            case IFormattable other: json.WriteStringValue(other.ToString(null, System.Globalization.CultureInfo.InvariantCulture)); break;
-            default: json.WriteStringValue(value.ToString()); break;
+            case IFormattable other: json.WriteStringValue(Storable.Text(other.ToString(null, System.Globalization.CultureInfo.InvariantCulture))); break;
+            default: json.WriteStringValue(Storable.Text(value.ToString() ?? "")); break;
         }
     }
+}
+
+/// <summary>
+/// Databases refuse the character U+0000, and UTF-8 has no half surrogate pairs. An event is never refused for them: otherwise whoever puts one into a user name
+/// would be invisible.
+/// </summary>
+internal static class Storable
+{
+    public static string Text(string text)
+    {
+        for (var at = 0; at < text.Length; at++)
+        {
+            if (text[at] == '\0' || char.IsSurrogate(text[at]))
+            {
+                return Repair(text);
+            }
+        }
+
+        return text;
+    }
+
+    private static string Repair(string text) =>
+        string.Concat(text.EnumerateRunes().Select(rune => rune.Value == 0 ? "\uFFFD" : rune.ToString()));
 }
 
 /// <summary>The last line of defence against a secret in an event: fields are known by the end of their name, at any depth.</summary>
@@ -101,7 +143,7 @@ internal static class Secrets
                 json.WriteStartObject();
                 foreach (var field in value.EnumerateObject())
                 {
-                    json.WritePropertyName(field.Name);
+                    json.WritePropertyName(Storable.Text(field.Name));
                     if (IsSecret(field.Name))
                     {
                         json.WriteStringValue(Redacted);
@@ -123,7 +165,10 @@ internal static class Secrets
 
                 json.WriteEndArray();
                 break;
-            case JsonValueKind.Undefined or JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null:
+            case JsonValueKind.String:
+                json.WriteStringValue(Storable.Text(value.GetString()!));
+                break;
+            case JsonValueKind.Undefined or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null:
                 value.WriteTo(json);
                 break;
         }

@@ -60,7 +60,7 @@ public sealed class PlatformMonitoringOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:00.001", "01:00:00")]
     public TimeSpan SlowRequest { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>Requests below these paths are not recorded by themselves (5xx, slow). Events that your code records there still count.</summary>
+    /// <summary>Requests below these paths are not recorded by themselves (5xx, slow). Events that your code records there still count. Paths from configuration are added to the default.</summary>
     public IList<string> ExcludedPaths { get; set; } = ["/health", "/alive", "/metrics", "/favicon.ico"];
 
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)

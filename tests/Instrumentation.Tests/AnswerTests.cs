@@ -72,6 +72,39 @@ public sealed class AnswerTests
         Assert.Equal("text/html", json.GetProperty("payload").GetProperty("request").GetProperty("headers")[0].Text("accept"));
     }
 
+    [Theory]
+    [InlineData("an\0na", "an\uFFFDna")]
+    [InlineData("an<half>na", "an\uFFFDna")]
+    [InlineData("anna<half>", "anna\uFFFD")]
+    [InlineData("an\ud83d\ude00na", "an\ud83d\ude00na")]
+    [InlineData("\"a\r\nb\"", "\"a\r\nb\"")]
+    public void No_name_makes_an_event_that_cannot_be_stored(string name, string stored)
+    {
+        // An attribute cannot hold half a surrogate pair either.
+        name = name.Replace("<half>", "\ud800", StringComparison.Ordinal);
+        var fields = new Dictionary<string, object?> { ["user_id"] = name, [name] = "x", ["nested"] = null };
+        var happened = new MonitoringEvent(EventTypes.Log, "shop", name, Levels.Info, DateTimeOffset.UnixEpoch, fields, new Dictionary<string, object?> { ["nested"] = new Dictionary<string, string> { [name] = name } });
+
+        var bytes = happened.ToJson();
+
+        Assert.DoesNotContain((byte)'\n', bytes);
+        var json = JsonDocument.Parse(bytes).RootElement;
+        Assert.Equal((stored, stored, "x"), (json.Text("message"), json.Tag("user_id"), json.Tag(stored)));
+        Assert.Equal(stored, json.GetProperty("payload").GetProperty("nested").Text(stored));
+    }
+
+    [Fact]
+    public void A_payload_that_cannot_be_written_costs_neither_the_event_nor_the_request()
+    {
+        var endless = new Dictionary<string, object?>();
+        endless["self"] = endless;
+        var happened = new MonitoringEvent(EventTypes.Log, "shop", "Message", Levels.Info, DateTimeOffset.UnixEpoch, new Dictionary<string, object?>(), new Dictionary<string, object?> { ["endless"] = endless, ["size"] = 3 });
+
+        var payload = JsonDocument.Parse(happened.ToJson()).RootElement.GetProperty("payload");
+
+        Assert.Equal(("[not written: JsonException]", "3"), (payload.Text("endless"), payload.Text("size")));
+    }
+
     [Fact]
     public void Every_word_of_the_vocabulary_is_in_the_document()
     {
