@@ -8,6 +8,7 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Npgsql;
 
 namespace Platform.ServiceDefaults;
 
@@ -81,11 +82,18 @@ internal sealed partial class Faults(IProblemDetailsService problems, ILogger<Fa
             BadHttpRequestException { InnerException: JsonException json } => new ProblemDetails { Status = 400, Title = "The body is not valid JSON for this request.", Detail = Place(json) },
             JsonException json => new ProblemDetails { Status = 400, Title = "The body is not valid JSON for this request.", Detail = Place(json) },
             BadHttpRequestException bad => new ProblemDetails { Status = bad.StatusCode, Detail = bad.Message },
+            NpgsqlException { IsTransient: true } => new ProblemDetails { Status = 503, Title = "The database cannot be reached just now.", Detail = "Nothing was changed unless an earlier answer said so. Try again." },
+            HttpRequestException => new ProblemDetails { Status = 503, Title = "A service that is needed here does not answer just now.", Detail = "Try again." },
             _ => new ProblemDetails { Status = 500, Title = "The request failed.", Detail = "The fault is on this side and has been logged. Give the trace id when you report it." },
         };
         if (problem.Status >= 500)
         {
             RequestFailed(exception);
+        }
+
+        if (problem.Status == 503)
+        {
+            httpContext.Response.Headers.RetryAfter = "2";
         }
 
         httpContext.Response.StatusCode = problem.Status!.Value;

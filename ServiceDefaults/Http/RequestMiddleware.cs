@@ -29,7 +29,7 @@ internal sealed partial class RequestMiddleware(RequestDelegate next, ProcessOpt
         finally
         {
             var took = clock.GetElapsedTime(started);
-            if (took > options.SlowRequest)
+            if (took > options.SlowRequest && !IsStream(context.Response))
             {
                 SlowRequest(context.Request.Method, Route(context), context.Response.StatusCode, Math.Round(took.TotalMilliseconds));
             }
@@ -37,6 +37,10 @@ internal sealed partial class RequestMiddleware(RequestDelegate next, ProcessOpt
             request.End();
         }
     }
+
+    // Events and sockets stay open by design.
+    private static bool IsStream(HttpResponse response) =>
+        response.StatusCode == StatusCodes.Status101SwitchingProtocols || response.ContentType?.StartsWith("text/event-stream", StringComparison.OrdinalIgnoreCase) == true;
 
     // The exception handler takes the endpoint away from the request that failed, and keeps it.
     internal static string? Route(HttpContext context) =>

@@ -10,6 +10,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Npgsql;
 using Platform.Testing;
 
 namespace Platform.ServiceDefaults.Tests;
@@ -36,6 +37,11 @@ public sealed class ServiceTests
             app.MapPost("/invalid", () => TypedResults.ValidationProblem(new Dictionary<string, string[]> { ["Match.EventType"] = ["is unknown"] }));
             app.MapPost("/conflict", () => TypedResults.Problem("It is closed.", statusCode: 409));
             app.MapGet("/boom", string () => throw new InvalidOperationException("password=hunter2"));
+            app.MapGet("/unreachable", async (CancellationToken ct) =>
+            {
+                await using var connection = new NpgsqlConnection("Host=127.0.0.1;Port=1;Username=app;Password=hunter2;Database=none");
+                await connection.OpenAsync(ct);
+            });
             app.MapGet("/correlation", () => Correlation.Current);
             app.MapGet("/forbidden", () => TypedResults.StatusCode(403));
             app.MapGet("/unauthorized", () => TypedResults.Unauthorized());
@@ -57,6 +63,7 @@ public sealed class ServiceTests
     [InlineData("GET", "/forbidden", null, 403)]
     [InlineData("GET", "/unauthorized", null, 401)]
     [InlineData("GET", "/boom", null, 500)]
+    [InlineData("GET", "/unreachable", null, 503)]
     public async Task Every_failure_is_a_problem_with_the_ids_that_lead_to_the_log(string method, string path, string? type, int status)
     {
         await using var service = await StartAsync();
@@ -78,6 +85,7 @@ public sealed class ServiceTests
         Assert.DoesNotContain("hunter2", body, StringComparison.Ordinal);
         Assert.DoesNotContain("   at ", body, StringComparison.Ordinal);
         Assert.Equal(status == 401, response.Headers.WwwAuthenticate.Count > 0);
+        Assert.Equal(status == 503, response.Headers.RetryAfter is not null);
     }
 
     [Theory]
@@ -238,6 +246,7 @@ public sealed class ServiceTests
         Assert.Contains("http_route=\"/rules/{id:int}\"", text, StringComparison.Ordinal);
         Assert.DoesNotContain("4711", text, StringComparison.Ordinal);
         ExpositionTests.AssertWellFormed(text);
+        await ExpositionTests.AssertPromtoolAgreesAsync(text);
     }
 
     [Fact]
