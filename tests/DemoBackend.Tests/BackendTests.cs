@@ -198,7 +198,7 @@ public sealed class BackendTests
         {
             var app = DemoApp.Create(
             [
-                "--urls=http://127.0.0.1:0", $"--PLATFORM_GATEWAY_URL={gateway.Url}", "--PLATFORM_API_KEY=key-of-the-test", "--PlatformMonitoring:FlushInterval=00:00:00.020",
+                "--urls=http://127.0.0.1:0", $"--PLATFORM_GATEWAY_URL={gateway.Url}", "--PLATFORM_API_KEY=key-of-the-test", "--PlatformMonitoring:FlushInterval=00:00:00.020", "--PlatformMonitoring:SlowRequest=01:00:00",
                 "--DEMO_TRAFFIC=off", "--DEMO_PASSWORD_ROUNDS=1000", $"--DEMO_ADMIN_PASSWORD={AdminPassword}", .. settings,
             ]);
             await app.StartAsync(TestContext.Current.CancellationToken);

@@ -58,30 +58,45 @@ public sealed class RequestTests
     }
 
     [Fact]
-    public async Task Failing_and_slow_requests_are_events_and_excluded_paths_are_not()
+    public async Task A_request_that_fails_in_the_application_is_an_error_and_one_that_is_wrong_is_not()
     {
         await using var gateway = await PlayedGateway.StartAsync();
-        await using var app = await MonitoredApp.StartAsync(gateway.Url, options => options.SlowRequest = TimeSpan.FromMilliseconds(300), web =>
+        await using var app = await MonitoredApp.StartAsync(gateway.Url, options => options.SlowRequest = TimeSpan.FromHours(1), web =>
         {
             web.MapGet("/broken/{id}", (int id) => id == 0 ? Results.StatusCode(503) : throw new InvalidOperationException("broken on purpose"));
-            web.MapGet("/slow", async (HttpContext context) =>
-            {
-                using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(400));
-                await timer.WaitForNextTickAsync(context.RequestAborted);
-            });
             web.MapGet("/health", () => Results.StatusCode(503));
             web.MapGet("/wrong", () => Results.StatusCode(400));
         });
 
-        foreach (var path in new[] { "/health", "/wrong", "/broken/0", "/broken/1", "/slow" })
-        {
-            using var _ = await app.Http.GetAsync(new Uri(path, UriKind.Relative), TestContext.Current.CancellationToken);
-        }
+        await GetAsync(app, "/health", "/wrong", "/broken/0", "/broken/1");
 
-        await Eventually.TrueAsync(() => gateway.Events.Any(happened => happened.Tag("endpoint") == "/slow"), because: "the slow request is recorded");
+        await Eventually.TrueAsync(() => gateway.Events.Count == 2, because: "both failures are recorded");
         Assert.Equal(
-            [("/broken/{id}", "error", "failure", "503"), ("/broken/{id}", "error", "failure", "500"), ("/slow", "warning", "success", "200")],
+            [("/broken/{id}", "error", "failure", "503"), ("/broken/{id}", "error", "failure", "500")],
             gateway.Events.Select(happened => (happened.Tag("endpoint")!, happened.Text("level"), happened.Tag("outcome")!, happened.Tag("status_code")!)));
+    }
+
+    [Fact]
+    public async Task A_slow_request_is_a_warning_unless_it_is_meant_to_stay_open()
+    {
+        await using var gateway = await PlayedGateway.StartAsync();
+        await using var app = await MonitoredApp.StartAsync(gateway.Url, options => options.SlowRequest = TimeSpan.FromMilliseconds(50), web =>
+        {
+            web.MapGet("/stream", (HttpContext context) =>
+            {
+                context.Response.ContentType = "text/event-stream";
+                return TakeTimeAsync(context);
+            });
+            web.MapGet("/health", TakeTimeAsync);
+            web.MapGet("/slow", TakeTimeAsync);
+        });
+
+        await GetAsync(app, "/stream", "/health", "/slow");
+
+        await Eventually.TrueAsync(() => gateway.Events.Count > 0, because: "the slow request is recorded");
+        var happened = Assert.Single(gateway.Events);
+        Assert.Equal(("/slow", "warning", "success", "200"), (happened.Tag("endpoint"), happened.Text("level"), happened.Tag("outcome"), happened.Tag("status_code")));
+        Assert.InRange(happened.GetProperty("tags").GetProperty("duration_ms").GetDouble(), 50, 60_000);
     }
 
     [Fact]
@@ -105,5 +120,19 @@ public sealed class RequestTests
 
         Assert.Contains("PLATFORM_GATEWAY_URL", error.Message, StringComparison.Ordinal);
         Assert.Contains("PLATFORM_API_KEY", error.Message, StringComparison.Ordinal);
+    }
+
+    private static async Task GetAsync(MonitoredApp app, params string[] paths)
+    {
+        foreach (var path in paths)
+        {
+            using var _ = await app.Http.GetAsync(new Uri(path, UriKind.Relative), TestContext.Current.CancellationToken);
+        }
+    }
+
+    private static async Task TakeTimeAsync(HttpContext context)
+    {
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(100));
+        await timer.WaitForNextTickAsync(context.RequestAborted);
     }
 }
