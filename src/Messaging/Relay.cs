@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Text.Json;
 using Microsoft.Extensions.Hosting;
@@ -15,6 +16,7 @@ namespace Platform.Messaging;
 /// </summary>
 public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingOptions options, TimeProvider clock, ILogger<Relay> logger) : BackgroundService
 {
+    private static readonly ActivitySource Source = new("Platform.Messaging");
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ConfirmTimeout = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
@@ -84,11 +86,17 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
         // Publishing waits for the broker's confirm; a refusal or a silence throws, and the rows stay.
         using var confirmed = CancellationTokenSource.CreateLinkedTokenSource(ct);
         confirmed.CancelAfter(ConfirmTimeout);
-        await Task.WhenAll(rows.Select(row =>
-            channel.BasicPublishAsync(broker.Exchange, row.Topic, mandatory: false, row.Properties, row.Body, confirmed.Token).AsTask()));
+        await Task.WhenAll(rows.Select(row => PublishAsync(channel, row, confirmed.Token)));
         await tx.ExecuteAsync($"delete from outbox where id = any({rows.Select(row => row.Id).ToArray()})", ct);
         await tx.CommitAsync(ct);
         return rows.Count;
+    }
+
+    // The relay works for nobody in particular; each message goes on in the trace of the request that sent it.
+    private async Task PublishAsync(IChannel channel, OutboxRow row, CancellationToken ct)
+    {
+        using var activity = Source.StartActivity($"{row.Topic} publish", ActivityKind.Producer, row.Properties.Headers!.TryGetValue("traceparent", out var parent) ? parent as string : null);
+        await channel.BasicPublishAsync(broker.Exchange, row.Topic, mandatory: false, row.Properties, row.Body, ct);
     }
 
     private async Task ListenAsync(CancellationToken ct)

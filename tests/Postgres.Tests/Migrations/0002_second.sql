@@ -1,0 +1,1 @@
+update migrated set value = value + 1;
