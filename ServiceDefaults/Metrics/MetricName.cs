@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Diagnostics.Metrics;
 using System.Text;
 
@@ -26,12 +27,15 @@ internal enum MetricKind
 /// <summary>From the names and units of .NET to those of Prometheus.</summary>
 internal static class MetricName
 {
-    private static readonly Dictionary<string, string> Units = new(StringComparer.Ordinal)
-    {
-        ["s"] = "seconds", ["ms"] = "milliseconds", ["us"] = "microseconds", ["ns"] = "nanoseconds", ["min"] = "minutes", ["h"] = "hours", ["d"] = "days",
-        ["By"] = "bytes", ["KiBy"] = "kibibytes", ["MiBy"] = "mebibytes", ["GiBy"] = "gibibytes", ["KBy"] = "kilobytes", ["MBy"] = "megabytes", ["GBy"] = "gigabytes",
-        ["%"] = "percent", ["Hz"] = "hertz", ["Cel"] = "celsius", ["V"] = "volts", ["A"] = "amperes", ["W"] = "watts", ["J"] = "joules", ["m"] = "meters", ["g"] = "grams",
-    };
+    private static readonly (string Symbol, string Word)[] KnownUnits =
+    [
+        ("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds"), ("ns", "nanoseconds"), ("min", "minutes"), ("h", "hours"), ("d", "days"),
+        ("By", "bytes"), ("KiBy", "kibibytes"), ("MiBy", "mebibytes"), ("GiBy", "gibibytes"), ("KBy", "kilobytes"), ("MBy", "megabytes"),
+        ("GBy", "gigabytes"), ("%", "percent"), ("Hz", "hertz"), ("Cel", "celsius"), ("V", "volts"), ("A", "amperes"), ("W", "watts"),
+        ("J", "joules"), ("m", "meters"), ("g", "grams"),
+    ];
+
+    private static readonly FrozenDictionary<string, string> Units = KnownUnits.ToFrozenDictionary(unit => unit.Symbol, unit => unit.Word, StringComparer.Ordinal);
 
     public static MetricKind? KindOf(Instrument instrument)
     {
@@ -84,7 +88,7 @@ internal static class MetricName
         return counts ? name + "_total" : name;
     }
 
-    /// <summary>Bounds for histograms that bring none: half a millisecond-ish to ten seconds, bytes by powers of four, and the general ladder of OpenTelemetry.</summary>
+    /// <summary>Bounds for histograms that bring none: five milliseconds to ten seconds, bytes by powers of four, and the general ladder of OpenTelemetry.</summary>
     public static double[] DefaultBounds(string? unit) => unit switch
     {
         "s" => [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10],
