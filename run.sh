@@ -74,19 +74,19 @@ fi
 
 # A leftover of a killed host must not be taken for the news of the one that starts now.
 rm -f "$data/apphost.json"
-"$apphost" "${arguments[@]}" &
-host=$!
-trap 'kill -TERM $host 2>/dev/null || true' TERM HUP
-trap : INT # Ctrl-C reaches the host as well; this script waits for it.
 
-until [[ -e $data/apphost.json ]] && curl -fsS "$(field status_url "$data/apphost.json")" 2>/dev/null | grep -q '^  "healthy": true'; do
-    if ! kill -0 $host 2>/dev/null; then
-        wait $host || exit $?
-        exit 0
-    fi
-    sleep 0.5
-done
-play || echo "The replay ended early." >&2
-while kill -0 $host 2>/dev/null; do
-    wait $host || true
-done
+# Beside the host, which takes this process over: its id stays $$, and its end is the end of the replay too.
+play_when_healthy() {
+    until [[ -e $data/apphost.json ]] && curl -fsS "$(field status_url "$data/apphost.json")" 2>/dev/null | grep -q '^  "healthy": true'; do
+        kill -0 $$ 2>/dev/null || return 0
+        sleep 0.5
+    done
+    play &
+    while kill -0 $! 2>/dev/null; do
+        kill -0 $$ 2>/dev/null || kill -TERM $!
+        sleep 0.5
+    done
+    wait $! || echo "The replay ended early." >&2
+}
+play_when_healthy &
+exec "$apphost" "${arguments[@]}"

@@ -8,6 +8,10 @@ internal enum Signal
     Interrupt = 2,
     Kill = 9,
     Terminate = 15,
+
+    /// <summary>Held still, as a hung process would be.</summary>
+    Stop = 19,
+    Continue = 18,
 }
 
 /// <summary>What to run, and how it wants to end.</summary>
@@ -65,6 +69,7 @@ internal sealed record Command(string FileName, params IReadOnlyList<string> Arg
         Signal.Interrupt => "INT",
         Signal.Kill => "KILL",
         Signal.Terminate => "TERM",
+        Signal.Stop or Signal.Continue => throw new ArgumentOutOfRangeException(nameof(signal), signal, "This signal ends nothing."),
     };
 }
 

@@ -63,7 +63,12 @@ public sealed class DistributedApplication : IAsyncDisposable
         await _orchestrator.Healthy.WaitAsync(cancellationToken);
     }
 
-    public Task StopAsync(CancellationToken cancellationToken = default) => _orchestrator.StopAsync();
+    /// <param name="cancellationToken">When it is cancelled, everything is killed instead of asked.</param>
+    public async Task StopAsync(CancellationToken cancellationToken = default)
+    {
+        await using var now = cancellationToken.Register(_orchestrator.StopNow);
+        await _orchestrator.StopAsync();
+    }
 
     public ValueTask DisposeAsync() => _orchestrator.DisposeAsync();
 }

@@ -69,6 +69,8 @@ public sealed class TestServers
     {
         public async ValueTask DisposeAsync()
         {
+            // Nobody reads the data again: no reason to wait for an orderly end.
+            await app.StopAsync(new CancellationToken(canceled: true));
             await app.DisposeAsync();
             folder.Dispose();
         }
