@@ -1,7 +1,30 @@
+using Platform.Alerting;
+using Platform.Alerting.Alerts;
+using Platform.Alerting.Notifications;
+using Platform.Alerting.Rules;
+using Platform.Alerting.Windows;
+using Platform.Messaging;
+using Platform.Postgres;
+using Platform.ServiceDefaults;
+
 var builder = WebApplication.CreateBuilder(args);
+
+builder.AddServiceDefaults();
+builder.AddPostgres("alertingdb");
+builder.AddMessaging("alerting");
+
+builder.Services.AddSingleton<AlertingMetrics>();
+builder.AddRules();
+builder.AddNotifications();
+builder.AddAlerts();
+builder.AddWindows();
 
 var app = builder.Build();
 
-app.MapGet("/health", () => "Healthy");
+app.MapDefaultEndpoints();
+app.MapRules();
+app.MapAlerts();
+app.MapNotifications();
+app.MapDeadLetters("alerting");
 
 app.Run();

@@ -1,0 +1,48 @@
+using System.Diagnostics.Metrics;
+using Platform.Contracts;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting;
+
+/// <summary>What the service counts about itself.</summary>
+public sealed class AlertingMetrics : IDisposable
+{
+    private readonly Meter _meter = new("Platform.Alerting");
+    private readonly Counter<long> _events;
+    private readonly Counter<long> _hits;
+    private readonly Counter<long> _folded;
+    private readonly Counter<long> _fired;
+    private readonly Counter<long> _attempts;
+    private readonly Histogram<double> _latency;
+
+    public AlertingMetrics()
+    {
+        _events = _meter.CreateCounter<long>("alerting_events_evaluated", null, "Events that the rules have seen.");
+        _hits = _meter.CreateCounter<long>("alerting_rule_hits", null, "Events that a rule matched.");
+        _folded = _meter.CreateCounter<long>("alerting_groups_folded", null, "Groups beyond the limit of a rule, counted together as one.");
+        _fired = _meter.CreateCounter<long>("alerting_alerts_fired", null, "Alerts that began.");
+        _attempts = _meter.CreateCounter<long>("alerting_notification_attempts", null, "Attempts to tell people, by outcome.");
+        _latency = _meter.CreateHistogram(
+            "alerting_notification_delivery",
+            "s",
+            "Time from writing a notification to its acceptance.",
+            advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600] });
+    }
+
+    public void Evaluated(int events, int hits)
+    {
+        _events.Add(events);
+        _hits.Add(hits);
+    }
+
+    public void Folded(int groups) => _folded.Add(groups);
+
+    public void Fired(string source, Severity severity) =>
+        _fired.Add(1, new("source", source), new("severity", WireJson.Name(severity.ToString())));
+
+    public void Attempted(string channel, string outcome) => _attempts.Add(1, new("channel", channel), new("outcome", outcome));
+
+    public void Delivered(TimeSpan sinceWritten) => _latency.Record(sinceWritten.TotalSeconds);
+
+    public void Dispose() => _meter.Dispose();
+}

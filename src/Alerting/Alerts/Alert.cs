@@ -1,0 +1,137 @@
+using System.Text;
+using System.Text.Json.Serialization;
+using Platform.Alerting.Rules;
+using Platform.Contracts;
+
+namespace Platform.Alerting.Alerts;
+
+public enum AlertState
+{
+    Firing,
+    Acknowledged,
+    Resolved,
+}
+
+/// <summary>What made the alert.</summary>
+public enum AlertSource
+{
+    Rule,
+    Health,
+    Manual,
+}
+
+/// <summary>The values at the moment of firing, so that the alert explains itself when the rule has long been changed.</summary>
+public sealed record AlertReason(
+    double? Value, double? Threshold, int? WindowSeconds = null, int? RuleVersion = null, RuleMatch? Match = null, IReadOnlyList<string>? Group = null, string? Seen = null);
+
+/// <summary>Who did something to an alert, when and why.</summary>
+/// <param name="By">Null when the condition ended by itself.</param>
+public sealed record AlertAct(string? By, DateTimeOffset At, string? Reason);
+
+/// <summary>
+/// Something is wrong, from its beginning to its end: one row per episode. The life is firing → acknowledged → resolved; every change
+/// is one of the functions below, which know neither clock nor store.
+/// </summary>
+/// <param name="Fingerprint">Identity of <see cref="Labels"/>, as Prometheus and Alertmanager compute it. No two open alerts of a realm share one.</param>
+/// <param name="GroupKey">Equal for all episodes of the same thing; incidents are opened by it.</param>
+/// <param name="GroupLabels">The part of the labels that tells this group from others of its rule.</param>
+/// <param name="EventTags">Tags that the events behind the alert share.</param>
+/// <param name="StartsAt">Event time of the crossing.</param>
+/// <param name="FiredAt">When the platform noticed.</param>
+/// <param name="EndsAt">Event time of the end; null before.</param>
+public sealed record Alert(
+    Guid Id,
+    string Realm,
+    string Fingerprint,
+    string GroupKey,
+    Guid? RuleId,
+    string Name,
+    Severity Severity,
+    AlertSource Source,
+    AlertState State,
+    IReadOnlyDictionary<string, string> Labels,
+    IReadOnlyDictionary<string, string> GroupLabels,
+    IReadOnlyDictionary<string, string> Annotations,
+    IReadOnlyDictionary<string, string> EventTags,
+    double? Value,
+    double? Threshold,
+    DateTimeOffset StartsAt,
+    DateTimeOffset FiredAt,
+    DateTimeOffset? EndsAt,
+    AlertAct? Acknowledged,
+    AlertAct? Resolved,
+    AlertReason Why)
+{
+    [JsonIgnore]
+    public bool IsOpen => State != AlertState.Resolved;
+
+    /// <param name="identity">Labels without the severity, which is added.</param>
+    public static Alert Fire(
+        string realm,
+        string groupKey,
+        Guid? ruleId,
+        string name,
+        Severity severity,
+        AlertSource source,
+        IReadOnlyDictionary<string, string> identity,
+        IReadOnlyDictionary<string, string> groupLabels,
+        IReadOnlyDictionary<string, string> annotations,
+        IReadOnlyDictionary<string, string> eventTags,
+        double? value,
+        double? threshold,
+        DateTimeOffset startsAt,
+        DateTimeOffset now,
+        AlertReason why)
+    {
+        var labels = new Dictionary<string, string>(identity) { ["severity"] = severity.Word() };
+        return new Alert(
+            Guid.CreateVersion7(now), realm, Alerts.Fingerprint.Of(labels), groupKey, ruleId, name, severity, source, AlertState.Firing,
+            labels, groupLabels, annotations, eventTags, value, threshold, startsAt, now, null, null, null, why);
+    }
+
+    /// <summary>Somebody takes care. Null when that cannot be: the alert is over.</summary>
+    public Alert? Acknowledge(AlertAct act) => State switch
+    {
+        AlertState.Firing => this with { State = AlertState.Acknowledged, Acknowledged = act },
+        AlertState.Acknowledged => this,
+        AlertState.Resolved => null,
+    };
+
+    /// <summary>It is over. Resolving what is resolved changes nothing.</summary>
+    /// <param name="endsAt">Never before the start, whatever the clocks of the senders say.</param>
+    public Alert Resolve(AlertAct act, DateTimeOffset endsAt) => State switch
+    {
+        AlertState.Firing or AlertState.Acknowledged =>
+            this with { State = AlertState.Resolved, EndsAt = endsAt > StartsAt ? endsAt : StartsAt, Resolved = act },
+        AlertState.Resolved => this,
+    };
+}
+
+/// <summary>The identity of a label set: FNV-1a over sorted names and values, separated by 0xff, as Prometheus and Alertmanager have it.</summary>
+public static class Fingerprint
+{
+    private const ulong Offset = 14695981039346656037;
+    private const ulong Prime = 1099511628211;
+    private const byte Separator = 0xff;
+
+    public static string Of(IReadOnlyDictionary<string, string> labels)
+    {
+        var hash = Offset;
+        foreach (var (name, value) in labels.OrderBy(label => label.Key, StringComparer.Ordinal))
+        {
+            hash = Add(Add(hash, name), value);
+        }
+
+        return hash.ToString("x16", System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    private static ulong Add(ulong hash, string text)
+    {
+        foreach (var unit in Encoding.UTF8.GetBytes(text))
+        {
+            hash = (hash ^ unit) * Prime;
+        }
+
+        return (hash ^ Separator) * Prime;
+    }
+}

@@ -1,0 +1,60 @@
+using Npgsql;
+using Platform.Alerting.Notifications;
+using Platform.Contracts;
+using Platform.Messaging;
+
+namespace Platform.Alerting.Alerts;
+
+/// <summary>A component that is not well is an alert, until it is well again. One at a time per component: a change of degree ends it and begins another.</summary>
+public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher dispatcher, TimeProvider clock) : IConsumer<HealthChanged>
+{
+    private const string Name = "HealthCheckFailed";
+
+    public async Task HandleAsync(HealthChanged message, NpgsqlTransaction tx, CancellationToken ct)
+    {
+        if (message.Current == HealthState.Unknown)
+        {
+            return; // not asked is neither well nor ill
+        }
+
+        var now = clock.GetUtcNow();
+        var groupKey = $"{message.Realm}/health:{{component=\"{message.Component}\"}}";
+        var latest = await alerts.FindLatestOfGroupAsync(tx, message.Realm, groupKey, ct);
+        if (latest is not null && message.At < (latest.EndsAt ?? latest.StartsAt))
+        {
+            return; // overtaken by newer news, for example after waiting for a retry
+        }
+
+        if (latest is { IsOpen: true })
+        {
+            await alerts.ResolveAsync(tx, latest.Id, message.At, Reason(message), now, ct);
+        }
+
+        if (message.Current is HealthState.Unhealthy or HealthState.Degraded)
+        {
+            await alerts.FireAsync(tx, Describe(message, groupKey, now), ct);
+        }
+    }
+
+    public void Committed() => dispatcher.Wake();
+
+    internal static Alert Describe(HealthChanged message, string groupKey, DateTimeOffset now) => Alert.Fire(
+        message.Realm,
+        groupKey,
+        null,
+        Name,
+        message.Current == HealthState.Degraded ? Severity.Medium : message.Kind is "service" or "postgres" ? Severity.Critical : Severity.High,
+        AlertSource.Health,
+        new Dictionary<string, string> { ["alertname"] = Name, ["realm"] = message.Realm, ["component"] = message.Component, ["kind"] = message.Kind },
+        new Dictionary<string, string> { ["component"] = message.Component },
+        new Dictionary<string, string> { ["summary"] = $"{message.Component} is {message.Current.ToString().ToLowerInvariant()}", ["description"] = message.Reason },
+        new Dictionary<string, string>(),
+        null,
+        null,
+        message.At,
+        now,
+        new AlertReason(null, null, Seen: message.Reason));
+
+    private static string Reason(HealthChanged message) =>
+        message.Current == HealthState.Healthy ? "The component is healthy again." : $"The component is {message.Current.ToString().ToLowerInvariant()} now.";
+}

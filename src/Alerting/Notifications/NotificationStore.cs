@@ -1,0 +1,131 @@
+using Npgsql;
+using Platform.Alerting.Alerts;
+using Platform.Contracts;
+using Platform.Messaging;
+using Platform.Postgres;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Notifications;
+
+/// <summary>What is told.</summary>
+public enum NotificationStatus
+{
+    Firing,
+    Resolved,
+}
+
+public enum NotificationState
+{
+    Pending,
+    Delivered,
+    Failed,
+}
+
+/// <summary>A notification that this process is to send now.</summary>
+/// <param name="Attempt">Number of this attempt, from 1. Whoever claims it later has a higher one.</param>
+public sealed record Claimed(Guid Id, Guid AlertId, string Realm, string GroupKey, string Channel, NotificationStatus Status, int Attempt, DateTimeOffset CreatedAt);
+
+/// <summary>One attempt, as kept for ever after.</summary>
+public sealed record Attempt(int Number, DateTimeOffset At, double DurationMs, int? StatusCode, DeliveryOutcome Outcome, string Reason, string Response);
+
+/// <summary>A notification and all that became of it.</summary>
+public sealed record Notification(
+    Guid Id, Guid AlertId, string Realm, string GroupKey, string Channel, NotificationStatus Status, NotificationState State,
+    DateTimeOffset? NextAttemptAt, DateTimeOffset CreatedAt, IReadOnlyList<Attempt> Attempts);
+
+/// <summary>All SQL about notifications.</summary>
+public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions options)
+{
+    private readonly string[] _channels = [.. options.Channels().Select(channel => channel.Name)];
+
+    /// <summary>In the transaction of the change that is to be told.</summary>
+    public async Task EnqueueAsync(NpgsqlTransaction tx, Alert alert, NotificationStatus status, DateTimeOffset now, CancellationToken ct)
+    {
+        if (_channels.Length > 0)
+        {
+            await tx.ExecuteAsync($"""
+                insert into notifications (id, alert_id, realm, group_key, channel, status, state, next_attempt_at, created_at)
+                select id, {alert.Id}, {alert.Realm}, {alert.GroupKey}, channel, {Word(status)}, 'pending', {now}, {now}
+                from unnest({_channels.Select(_ => Guid.CreateVersion7(now)).ToArray()}, {_channels}) as c (id, channel)
+                """, ct);
+        }
+    }
+
+    /// <summary>
+    /// Takes due notifications for this process, until <paramref name="lease"/> from now: should it die with them, another takes over.
+    /// What is told about one alert over one channel goes in order; the next waits until the one before is settled.
+    /// </summary>
+    public Task<List<Claimed>> ClaimAsync(int atMost, TimeSpan lease, DateTimeOffset now, CancellationToken ct) =>
+        db.QueryAsync($"""
+            update notifications n set attempts = n.attempts + 1, claimed_until = {now + lease}
+            from (
+                select id from notifications due
+                where state = 'pending' and next_attempt_at <= {now} and (claimed_until is null or claimed_until <= {now}) and channel = any({_channels})
+                    and not exists (select 1 from notifications earlier
+                        where earlier.alert_id = due.alert_id and earlier.channel = due.channel and earlier.state = 'pending' and earlier.number < due.number)
+                order by next_attempt_at, number limit {atMost}
+                for update skip locked) due
+            where n.id = due.id
+            returning n.id, n.alert_id, n.realm, n.group_key, n.channel, n.status, n.attempts, n.created_at
+            """,
+            row => new Claimed(
+                row.GetGuid(0), row.GetGuid(1), row.GetString(2), row.GetString(3), row.GetString(4),
+                Enum.Parse<NotificationStatus>(row.GetString(5), ignoreCase: true), row.GetInt32(6), row.GetTime(7)),
+            ct);
+
+    /// <summary>Keeps the attempt, and what follows from it unless somebody else has claimed the notification since.</summary>
+    public async Task SettleAsync(Claimed claimed, Attempt attempt, Verdict verdict, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await tx.ExecuteAsync($"""
+            update notifications set state = {Word(verdict.State)}, next_attempt_at = {verdict.NextAttemptAt ?? attempt.At}, claimed_until = null
+            where id = {claimed.Id} and (attempts = {claimed.Attempt} or {verdict.State == NotificationState.Delivered})
+            """, ct);
+        await tx.ExecuteAsync($"""
+            insert into notification_attempts (notification_id, number, at, duration_ms, status_code, outcome, reason, response)
+            values ({claimed.Id}, {attempt.Number}, {attempt.At}, {attempt.DurationMs}, {attempt.StatusCode}, {Word(attempt.Outcome)}, {attempt.Reason}, {attempt.Response})
+            on conflict do nothing
+            """, ct);
+        await tx.SendAsync(
+            new NotificationAttempted(
+                claimed.Id, claimed.AlertId, claimed.Realm, claimed.GroupKey, claimed.Channel, Word(claimed.Status), attempt.Number, Word(attempt.Outcome), attempt.Reason, attempt.At),
+            ct);
+        await tx.CommitAsync(ct);
+    }
+
+    public async Task<List<Notification>> ListAsync(string? realm, Guid? alert, NotificationState? state, Cursor? after, int limit, CancellationToken ct)
+    {
+        Sql where = $"true";
+        where = realm is not null ? $"{where} and realm = {realm}" : where;
+        where = alert is { } id ? $"{where} and alert_id = {id}" : where;
+        where = state is { } wanted ? $"{where} and state = {Word(wanted)}" : where;
+        where = after is { } place ? $"{where} and (created_at, id) < ({place.At}, {place.Id})" : where;
+        var found = await db.QueryAsync($"""
+            select id, alert_id, realm, group_key, channel, status, state, next_attempt_at, created_at
+            from notifications where {where} order by created_at desc, id desc limit {limit}
+            """, Read, ct);
+        // Attempts are at most a few hundred per notification: the back-off grows to its longest pause, and the deadline ends it.
+        var attempts = await db.QueryAsync($"""
+            select notification_id, number, at, duration_ms, status_code, outcome, reason, response
+            from notification_attempts where notification_id = any({found.Select(notification => notification.Id).ToArray()}) order by notification_id, number
+            """, ReadAttempt, ct);
+        var byNotification = attempts.ToLookup(attempt => attempt.Notification, attempt => attempt.Attempt);
+        return found.ConvertAll(notification => notification with { Attempts = [.. byNotification[notification.Id]] });
+    }
+
+    private static string Word<T>(T value) where T : struct, Enum => WireJson.Name(value.ToString());
+
+    private static Notification Read(NpgsqlDataReader row)
+    {
+        var state = Enum.Parse<NotificationState>(row.GetString(6), ignoreCase: true);
+        return new(
+            row.GetGuid(0), row.GetGuid(1), row.GetString(2), row.GetString(3), row.GetString(4), Enum.Parse<NotificationStatus>(row.GetString(5), ignoreCase: true), state,
+            state == NotificationState.Pending ? row.GetTime(7) : null, row.GetTime(8), []);
+    }
+
+    private static (Guid Notification, Attempt Attempt) ReadAttempt(NpgsqlDataReader row) => (row.GetGuid(0), new Attempt(
+        row.GetInt32(1), row.GetTime(2), row.GetDouble(3), row.IsDBNull(4) ? null : row.GetInt32(4),
+        row.GetString(5) switch { "accepted" => DeliveryOutcome.Accepted, "refused" => DeliveryOutcome.Refused, _ => DeliveryOutcome.TryAgain },
+        row.GetString(6), row.GetString(7)));
+}

@@ -1,0 +1,148 @@
+using System.Globalization;
+using System.Text;
+using Platform.Contracts;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Rules;
+
+/// <summary>
+/// "So many such events within so much time, for the same so-and-so": an alert of this severity. A rule of realm <c>*</c> holds in every
+/// realm, counting each realm's events apart.
+/// </summary>
+/// <param name="Threshold">Events in the window at which the alert fires.</param>
+/// <param name="WindowSeconds">Length of the window, which slides in event time.</param>
+/// <param name="GroupBy"><c>source</c>, <c>level</c>, <c>event_type</c> or <c>tags.&lt;name&gt;</c>: events with equal values are counted together.</param>
+/// <param name="Version">Grows with each change; send it with a change to be refused when somebody else was faster.</param>
+public sealed record Rule(
+    Guid Id,
+    string Realm,
+    string Name,
+    string Description,
+    RuleMatch Match,
+    int Threshold,
+    int WindowSeconds,
+    IReadOnlyList<string> GroupBy,
+    Severity Severity,
+    bool Enabled,
+    string CreatedBy,
+    DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt,
+    int Version)
+{
+    /// <summary>Whether events counted under <paramref name="other"/> mean nothing under this rule.</summary>
+    public bool CountsDifferently(Rule other) =>
+        Enabled != other.Enabled
+        || Threshold != other.Threshold
+        || WindowSeconds != other.WindowSeconds
+        || !GroupBy.SequenceEqual(other.GroupBy)
+        || !Match.SameAs(other.Match);
+
+    /// <summary>Labels of the group with these values (in the order of <see cref="GroupBy"/>). A value that events lack gives no label.</summary>
+    public Dictionary<string, string> GroupLabels(IReadOnlyList<string> values)
+    {
+        var labels = new Dictionary<string, string>();
+        for (var i = 0; i < GroupBy.Count; i++)
+        {
+            if (values[i].Length > 0)
+            {
+                labels[EventField.Parse(GroupBy[i])!.Value.Label] = values[i];
+            }
+        }
+
+        return labels;
+    }
+
+    /// <summary>What an incident is opened for; equal for every episode of the same group.</summary>
+    public string GroupKey(string realm, IReadOnlyList<string> values)
+    {
+        var text = new StringBuilder().Append(CultureInfo.InvariantCulture, $"{realm}/{Id}:{{");
+        for (var i = 0; i < GroupBy.Count; i++)
+        {
+            text.Append(i == 0 ? "" : ",").Append(CultureInfo.InvariantCulture, $"{EventField.Parse(GroupBy[i])!.Value.Label}=\"{values[i].Replace("\\", "\\\\").Replace("\"", "\\\"")}\"");
+        }
+
+        return text.Append('}').ToString();
+    }
+}
+
+/// <summary>What an event must look like. Everything that is given must hold.</summary>
+public sealed record RuleMatch(string? EventType, string? Source, string? Level, IReadOnlyDictionary<string, string> Tags)
+{
+    public IEnumerable<(EventField Field, string Value)> Conditions()
+    {
+        foreach (var (tag, value) in Tags)
+        {
+            yield return (new EventField(tag, IsTag: true), value);
+        }
+
+        foreach (var (name, value) in new[] { ("source", Source), ("level", Level), ("event_type", EventType) })
+        {
+            if (value is not null)
+            {
+                yield return (new EventField(name, IsTag: false), value);
+            }
+        }
+    }
+
+    public bool SameAs(RuleMatch other) => Conditions().ToHashSet().SetEquals(other.Conditions());
+}
+
+/// <summary>A place in an event that rules look at: a field, or a tag.</summary>
+public readonly record struct EventField(string Name, bool IsTag)
+{
+    private const int LongestValue = 200;
+
+    /// <summary><c>source</c>, <c>level</c>, <c>event_type</c> or <c>tags.&lt;name&gt;</c>; null for anything else.</summary>
+    public static EventField? Parse(string? text) => text switch
+    {
+        "source" or "level" or "event_type" => new EventField(text, IsTag: false),
+        { Length: > 5 and <= 105 } when text.StartsWith("tags.", StringComparison.Ordinal) => new EventField(text[5..], IsTag: true),
+        _ => null,
+    };
+
+    /// <summary>Name of the label that carries the value: the tag's own name, with everything that labels cannot hold replaced.</summary>
+    public string Label
+    {
+        get
+        {
+            var name = string.Concat(Name.Select(letter => char.IsAsciiLetterOrDigit(letter) ? letter : '_'));
+            return char.IsAsciiDigit(name[0]) ? "_" + name : name;
+        }
+    }
+
+    public string? Read(StoredEvent stored) => IsTag ? stored.Tag(Name) : Name switch
+    {
+        "source" => stored.Source,
+        "level" => stored.Level,
+        _ => stored.EventType,
+    };
+
+    /// <summary>Whether the value is this one, without making a string of it.</summary>
+    public bool Is(StoredEvent stored, string value) => IsTag ? stored.TagIs(Name, value) : stored.FieldIs(Name, value);
+
+    /// <summary>The value as part of a group: empty when missing, and no longer than a label should be (the rest as a hash, so that groups stay apart).</summary>
+    public string ReadForGroup(StoredEvent stored)
+    {
+        var value = Read(stored) ?? "";
+        return value.Length <= LongestValue && !value.Contains('\0')
+            ? value
+            : $"{value.AsSpan(0, Math.Min(value.Length, LongestValue)).ToString().Replace('\0', ' ')}…{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(value)).AsSpan(0, 8))}";
+    }
+}
+
+/// <summary>Words for severities on the wire.</summary>
+public static class Severities
+{
+    public static string Word(this Severity severity) => WireJson.Name(severity.ToString());
+
+    /// <summary><c>warning</c>, as in Prometheus files, means medium. Null for a word that is no severity.</summary>
+    public static Severity? Parse(string? word) => word switch
+    {
+        "critical" => Severity.Critical,
+        "high" => Severity.High,
+        "medium" or "warning" => Severity.Medium,
+        "low" => Severity.Low,
+        "info" => Severity.Info,
+        _ => null,
+    };
+}

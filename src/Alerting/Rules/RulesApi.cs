@@ -1,0 +1,216 @@
+using Microsoft.AspNetCore.Http.HttpResults;
+using Npgsql;
+using Platform.Alerting.Alerts;
+using Platform.Alerting.Notifications;
+using Platform.Contracts;
+using Platform.Messaging;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Rules;
+
+/// <summary>Create, read, change and delete rules. A change reaches every replica with the first batch of events after its commit.</summary>
+public static class RulesApi
+{
+    private const int LargestPage = 500;
+
+    public static IHostApplicationBuilder AddRules(this IHostApplicationBuilder builder)
+    {
+        builder.Services.AddSingleton<RuleStore>();
+        builder.Services.AddHostedService<DefaultRules>();
+        return builder;
+    }
+
+    public static IEndpointRouteBuilder MapRules(this IEndpointRouteBuilder app)
+    {
+        foreach (var prefix in (string[])["/api/v1/monitoring", "/monitoring"])
+        {
+            var read = app.MapGroup(prefix).WithTags("Rules").RequireAuthorization(Access.ModeratorRead);
+            read.MapGet("/rules", ListAsync);
+            read.MapGet("/rules/{id:guid}", FindAsync);
+
+            var write = app.MapGroup(prefix).WithTags("Rules").RequireAuthorization(Access.ModeratorWrite);
+            write.MapPost("/alerts", CreateAsync);
+            write.MapPost("/rules", CreateAsync);
+            write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync);
+            write.MapPut("/rules/{id:guid}", ChangeAsync);
+            write.MapDelete("/rules/{id:guid}", DeleteAsync);
+        }
+
+        return app;
+    }
+
+    private static async Task<Results<Ok<Envelope<Page<Rule>>>, ValidationProblem>> ListAsync(
+        Caller caller, RuleStore rules, CancellationToken ct, string? cursor = null, int limit = 100)
+    {
+        Cursor? after = null;
+        if (cursor is not null && !Cursor.TryParse(cursor, out after))
+        {
+            return Wrong("cursor", "A next_cursor of an earlier answer.");
+        }
+
+        var size = Math.Clamp(limit, 1, LargestPage);
+        var page = await rules.ListAsync(caller.RealmFilter, after, size + 1, ct);
+        var next = page.Count > size ? new Cursor(page[size - 1].CreatedAt, page[size - 1].Id).ToString() : null;
+        return TypedResults.Ok(Envelope.Page<Rule>([.. page.Take(size)], next));
+    }
+
+    private static async Task<Results<Ok<Envelope<Rule>>, NotFound, ProblemHttpResult>> FindAsync(Guid id, Caller caller, RuleStore rules, CancellationToken ct) =>
+        await rules.FindAsync(id, ct) is not { } rule ? TypedResults.NotFound()
+        : rule.Realm != Realm.All && !caller.Reaches(rule.Realm) ? Access.ForeignRealm()
+        : TypedResults.Ok(Envelope.Of(rule));
+
+    private static async Task<Results<Created<Envelope<Rule>>, ValidationProblem, ProblemHttpResult>> CreateAsync(
+        RuleBody body, Caller caller, RuleStore rules, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var realm = body.Realm ?? caller.RealmOfNewData;
+        if (!caller.Reaches(realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var now = clock.GetUtcNow();
+        var (rule, errors) = body.Check(Guid.CreateVersion7(now), realm, caller.Subject, now);
+        if (rule is null)
+        {
+            return TypedResults.ValidationProblem(errors);
+        }
+
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleStore.LockForChangeAsync(tx, ct);
+        if (!await rules.InsertAsync(tx, rule, ct))
+        {
+            return NameTaken(rule);
+        }
+
+        await tx.SendAsync(caller.Did("rule.created", "rule", rule.Id.ToString(), now, realm, Describe(rule)), ct);
+        await tx.CommitAsync(ct);
+        return TypedResults.Created($"/api/v1/monitoring/rules/{rule.Id}", Envelope.Of(rule));
+    }
+
+    private static async Task<Results<Ok<Envelope<Rule>>, NotFound, ValidationProblem, ProblemHttpResult>> ChangeAsync(
+        Guid id, RuleBody body, Caller caller, RuleStore rules, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleStore.LockForChangeAsync(tx, ct);
+        if (await rules.FindForChangeAsync(tx, id, ct) is not { } old)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (!caller.Reaches(old.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var (changed, errors) = body.Check(id, old.Realm, old.CreatedBy, now);
+        if (changed is null)
+        {
+            return TypedResults.ValidationProblem(errors);
+        }
+
+        if (body.Version is { } from && from != old.Version)
+        {
+            return TypedResults.Problem($"The rule is at version {old.Version}, your change was made from version {from}. Read it again and repeat the change.",
+                statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the rule");
+        }
+
+        var rule = changed with { CreatedAt = old.CreatedAt, Version = old.Version + 1 };
+        if (!await rules.UpdateAsync(tx, rule, ct))
+        {
+            return NameTaken(rule);
+        }
+
+        if (rule.CountsDifferently(old))
+        {
+            await rules.ForgetCountsAsync(tx, id, ct);
+            await alerts.ResolveOfRuleAsync(tx, id, rule.Enabled ? "The rule was changed." : "The rule was switched off.", now, ct);
+        }
+
+        await tx.SendAsync(caller.Did("rule.changed", "rule", id.ToString(), now, rule.Realm, Describe(rule)), ct);
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return TypedResults.Ok(Envelope.Of(rule));
+    }
+
+    private static async Task<Results<NoContent, NotFound, ProblemHttpResult>> DeleteAsync(
+        Guid id, Caller caller, RuleStore rules, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleStore.LockForChangeAsync(tx, ct);
+        if (await rules.FindForChangeAsync(tx, id, ct) is not { } rule)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (!caller.Reaches(rule.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        await rules.DeleteAsync(tx, id, ct);
+        await alerts.ResolveOfRuleAsync(tx, id, "The rule was deleted.", now, ct);
+        await tx.SendAsync(caller.Did("rule.deleted", "rule", id.ToString(), now, rule.Realm, Describe(rule)), ct);
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return TypedResults.NoContent();
+    }
+
+    /// <summary>Makes the default rules again as they were on the first day. They hold in all realms, so this takes a caller of all realms.</summary>
+    private static async Task<Results<Ok<Envelope<Page<Rule>>>, ProblemHttpResult>> RestoreDefaultsAsync(
+        Caller caller, RuleStore rules, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        if (!caller.SeesAllRealms)
+        {
+            return Access.ForeignRealm();
+        }
+
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleStore.LockForChangeAsync(tx, ct);
+        var restored = new List<Rule>();
+        foreach (var rule in DefaultRules.At(now))
+        {
+            var old = await rules.FindForChangeAsync(tx, rule.Id, ct);
+            var wanted = old is null ? rule : rule with { CreatedAt = old.CreatedAt, Version = old.Version + 1 };
+            if (old is null ? !await rules.InsertAsync(tx, wanted, ct) : !await rules.UpdateAsync(tx, wanted, ct))
+            {
+                return NameTaken(wanted);
+            }
+
+            if (old is not null && wanted.CountsDifferently(old))
+            {
+                await rules.ForgetCountsAsync(tx, rule.Id, ct);
+                await alerts.ResolveOfRuleAsync(tx, rule.Id, "The rule was restored to its default.", now, ct);
+            }
+
+            await tx.SendAsync(caller.Did("rule.restored", "rule", rule.Id.ToString(), now, rule.Realm, Describe(wanted)), ct);
+            restored.Add(wanted);
+        }
+
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return TypedResults.Ok(Envelope.Page<Rule>(restored, null));
+    }
+
+    private static Dictionary<string, string> Describe(Rule rule) => new()
+    {
+        ["name"] = rule.Name,
+        ["threshold"] = $"{rule.Threshold} in {rule.WindowSeconds} s",
+        ["severity"] = rule.Severity.Word(),
+        ["enabled"] = rule.Enabled ? "true" : "false",
+        ["version"] = $"{rule.Version}",
+    };
+
+    private static ValidationProblem Wrong(string field, string expected) =>
+        TypedResults.ValidationProblem(new Dictionary<string, string[]> { [field] = [expected] });
+
+    private static ProblemHttpResult NameTaken(Rule rule) => TypedResults.Problem(
+        $"The realm {rule.Realm} already has a rule named {rule.Name}. Choose another name, or change that rule.",
+        statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
+}

@@ -1,0 +1,262 @@
+using System.ComponentModel.DataAnnotations;
+using System.Globalization;
+using Npgsql;
+using Platform.Alerting.Alerts;
+using Platform.Alerting.Notifications;
+using Platform.Alerting.Rules;
+using Platform.Contracts;
+using Platform.Messaging;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Windows;
+
+public sealed class WindowOptions
+{
+    /// <summary>Events that arrive this much later than newer ones of their group are still counted exactly.</summary>
+    [Setting("ALERT_EVENT_LATENESS_SECONDS"), Range(0, 86_400)]
+    public TimeSpan Lateness { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>Groups counted apart per rule. Further ones are counted together as the group <c>(other)</c>.</summary>
+    [Setting("ALERT_MAX_GROUPS_PER_RULE"), Range(1, 10_000_000)]
+    public int MaxGroups { get; init; } = 100_000;
+
+    /// <summary>An alert resolves this long after its count fell below the threshold, so that events on their way are not missed.</summary>
+    [Setting("ALERT_RESOLVE_GRACE_SECONDS"), Range(0, 3_600)]
+    public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(2);
+}
+
+/// <summary>
+/// Evaluates the rules for a batch of events: match, lock the windows that are hit, add, and fire or resolve what follows from it, all
+/// in the transaction that remembers the batch as handled. So a batch counts once, whatever crashes and whoever handles it.
+/// </summary>
+public sealed partial class EvaluateRulesOnEventsStored(
+    AlertStore alerts,
+    SourceClocks clocks,
+    GroupCounts counts,
+    Dispatcher dispatcher,
+    WindowOptions options,
+    AlertingMetrics metrics,
+    TimeProvider clock,
+    ILogger<EvaluateRulesOnEventsStored> logger) : IConsumer<EventsStored>
+{
+    private const string Other = "(other)";
+    private const long Tolerance = 60_000_000;
+
+    // One batch is handled at a time, so plain fields are enough.
+    private RuleIndex _rules = RuleIndex.Empty;
+    private bool _told;
+
+    public async Task HandleAsync(EventsStored message, NpgsqlTransaction tx, CancellationToken ct)
+    {
+        _told = false;
+        var version = await RuleStore.HoldVersionAsync(tx, ct);
+        if (_rules.Version != version)
+        {
+            _rules = new RuleIndex(version, await RuleStore.ListAllAsync(tx, ct));
+        }
+
+        var now = BatchMatch.Microseconds(clock.GetUtcNow());
+        var match = BatchMatch.Of(message.Events, _rules, now + Tolerance);
+        foreach (var ((realm, source), newest) in match.Sources)
+        {
+            clocks.Observe(realm, source, newest, now);
+        }
+
+        metrics.Evaluated(message.Events.Count, match.Hits);
+        if (match.Groups.Count > 0)
+        {
+            await AddAsync(tx, await BoundAsync(tx, match.Groups, ct), now, ct);
+        }
+    }
+
+    public void Committed()
+    {
+        if (_told)
+        {
+            dispatcher.Wake();
+        }
+    }
+
+    private async Task AddAsync(NpgsqlTransaction tx, IReadOnlyList<GroupHits> groups, long now, CancellationToken ct)
+    {
+        var (windows, created) = await WindowStore.LockAsync(tx, groups, ct);
+        counts.Created(created);
+        var saved = new List<StoredWindow>(groups.Count);
+        foreach (var group in groups)
+        {
+            saved.Add(await AddAsync(tx, group, windows[group.Key], now, ct));
+        }
+
+        await WindowStore.SaveAsync(tx, saved, ct);
+    }
+
+    private async Task<StoredWindow> AddAsync(NpgsqlTransaction tx, GroupHits group, StoredWindow window, long now, CancellationToken ct)
+    {
+        var shape = WindowShape.Of(group.Rule, options.Lateness);
+        var change = EventWindow.Add(window.Hits, window.Latest, group.Times, shape);
+        var place = clocks.Position(group.Realm, group.Source, now, group.Newest);
+        var (latest, alert) = (window.Latest, window.AlertId);
+        if (latest is { } known && change.Until is { } until && until > known.Until)
+        {
+            latest = known with { Until = until };
+            // Taken for over, but it goes on, and its source is still inside it: people must hear of it again.
+            if (alert is null && until > place)
+            {
+                alert = await FireAsync(tx, group, new Episode(group.Times.Min(), until, shape.Threshold), ct);
+            }
+        }
+
+        foreach (var episode in change.Begun)
+        {
+            if (latest is { } former && episode.Until < former.From)
+            {
+                // It came to light late and was over before the one that is known.
+                await EndAsync(tx, await FireAsync(tx, group, episode, ct), episode.Until, ct);
+                continue;
+            }
+
+            await EndAsync(tx, alert, latest?.Until ?? 0, ct);
+            alert = await FireAsync(tx, group, episode, ct);
+            latest = episode;
+        }
+
+        var newest = change.Hits[^1];
+        // A sender that lags behind its source's other senders lags with the rest of its events, too.
+        var lag = Math.Max(0, place - newest);
+        return window with
+        {
+            Source = group.Newest >= newest ? group.Source : window.Source,
+            Hits = change.Hits,
+            Latest = latest,
+            AlertId = alert,
+            Position = newest + lag,
+            SeenAt = now,
+            ResolveAt = latest?.Until + lag,
+            ForgetAt = newest + shape.Length + shape.Lateness + lag,
+        };
+    }
+
+    private async Task<Guid> FireAsync(NpgsqlTransaction tx, GroupHits group, Episode episode, CancellationToken ct)
+    {
+        _told = true;
+        return await alerts.FireAsync(tx, Describe(group, episode, clock.GetUtcNow()), ct);
+    }
+
+    private async Task EndAsync(NpgsqlTransaction tx, Guid? alert, long until, CancellationToken ct)
+    {
+        if (alert is { } id)
+        {
+            _told = true;
+            await alerts.ResolveAsync(tx, id, BatchMatch.Time(until), "The count fell below the threshold.", clock.GetUtcNow(), ct);
+        }
+    }
+
+    internal static Alert Describe(GroupHits group, Episode episode, DateTimeOffset now)
+    {
+        var rule = group.Rule;
+        var groupLabels = rule.GroupLabels(group.Values);
+        var identity = new Dictionary<string, string>(groupLabels) { ["alertname"] = rule.Name, ["realm"] = group.Realm, ["rule_id"] = rule.Id.ToString() };
+        var of = groupLabels.Count == 0 ? "" : $" for {string.Join(", ", groupLabels.Select(label => $"{label.Key} {label.Value}"))}";
+        var tags = new Dictionary<string, string>(rule.Match.Tags);
+        for (var i = 0; i < rule.GroupBy.Count; i++)
+        {
+            if (EventField.Parse(rule.GroupBy[i]) is { IsTag: true } field && group.Values[i] is { Length: > 0 } value && value != Other)
+            {
+                tags[field.Name] = value;
+            }
+        }
+
+        return Alert.Fire(
+            group.Realm,
+            rule.GroupKey(group.Realm, group.Values),
+            rule.Id,
+            rule.Name,
+            rule.Severity,
+            AlertSource.Rule,
+            identity,
+            groupLabels,
+            new Dictionary<string, string>
+            {
+                ["summary"] = string.Create(CultureInfo.InvariantCulture, $"{episode.Count} events within {rule.WindowSeconds} s{of}"),
+                ["description"] = rule.Description,
+            },
+            tags,
+            episode.Count,
+            rule.Threshold,
+            BatchMatch.Time(episode.From),
+            now,
+            new AlertReason(episode.Count, rule.Threshold, rule.WindowSeconds, rule.Version, rule.Match, group.Values));
+    }
+
+    // Beyond the limit, groups that are not counted yet are folded into one; those that are counted go on as they were.
+    private async Task<IReadOnlyList<GroupHits>> BoundAsync(NpgsqlTransaction tx, IReadOnlyCollection<GroupHits> groups, CancellationToken ct)
+    {
+        var bounded = new List<GroupHits>(groups.Count);
+        foreach (var ofRule in groups.GroupBy(group => group.Rule))
+        {
+            var all = ofRule.ToList();
+            var room = options.MaxGroups - counts.Of(ofRule.Key.Id);
+            if (all.Count <= room)
+            {
+                bounded.AddRange(all);
+                continue;
+            }
+
+            var existing = (await WindowStore.ExistingAsync(tx, [.. all.Select(group => group.Key)], ct)).ToHashSet();
+            var folded = new Dictionary<string, GroupHits>();
+            foreach (var group in all)
+            {
+                if (existing.Contains(group.Key) || room-- > 0)
+                {
+                    bounded.Add(group);
+                    continue;
+                }
+
+                if (!folded.TryGetValue(group.Realm, out var other))
+                {
+                    string[] values = [.. group.Values.Select(_ => Other)];
+                    folded.Add(group.Realm, other = new GroupHits(group.Rule, group.Realm, values));
+                }
+
+                other.Add(group);
+            }
+
+            bounded.AddRange(folded.Values);
+            if (folded.Count > 0)
+            {
+                metrics.Folded(all.Count - bounded.Count);
+                Folded(ofRule.Key.Name, options.MaxGroups);
+            }
+        }
+
+        return bounded;
+    }
+
+    [LoggerMessage(LogLevel.Warning, "The rule {Rule} has {Limit} groups; further ones are counted together. Group by something with fewer values, or raise ALERT_MAX_GROUPS_PER_RULE")]
+    private partial void Folded(string rule, int limit);
+}
+
+/// <summary>About how many windows each rule has: counted now and then, plus what this process made since.</summary>
+public sealed class GroupCounts
+{
+    private Dictionary<Guid, long> _counts = [];
+
+    public long Of(Guid rule) => Volatile.Read(ref _counts).GetValueOrDefault(rule);
+
+    /// <summary>Called by the consumer only.</summary>
+    public void Created(IReadOnlyCollection<Guid> rules)
+    {
+        if (rules.Count > 0)
+        {
+            var counts = new Dictionary<Guid, long>(Volatile.Read(ref _counts));
+            foreach (var rule in rules)
+            {
+                counts[rule] = counts.GetValueOrDefault(rule) + 1;
+            }
+
+            Volatile.Write(ref _counts, counts);
+        }
+    }
+
+    public void Counted(IEnumerable<(Guid Rule, long Windows)> counts) => Volatile.Write(ref _counts, counts.ToDictionary(count => count.Rule, count => count.Windows));
+}

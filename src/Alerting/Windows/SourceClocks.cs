@@ -1,0 +1,61 @@
+using System.Collections.Concurrent;
+
+namespace Platform.Alerting.Windows;
+
+/// <summary>
+/// How far each source has come in event time, as this replica saw it: the newest event of about the last second, moved on with the wall
+/// clock, and never ahead of it. So the replay of an old log is judged by the log's time, and a live stream by today's. Nothing is lost
+/// with a crash: a source that is not known here is judged by what its windows remember.
+/// </summary>
+public sealed class SourceClocks
+{
+    private const int MaxSources = 10_000;
+    private const long Front = 1_000_000;
+    private const long Forget = 3_600_000_000;
+
+    private readonly ConcurrentDictionary<(string Realm, string Source), Seen> _sources = new();
+
+    /// <param name="newest">Newest event time of a batch; microseconds like everything here.</param>
+    /// <param name="now">The wall clock.</param>
+    public void Observe(string realm, string source, long newest, long now)
+    {
+        if (_sources.Count >= MaxSources && !_sources.ContainsKey((realm, source)))
+        {
+            return;
+        }
+
+        // Old news counts as the source's place only when nothing newer came within the last second.
+        _sources.AddOrUpdate(
+            (realm, source),
+            static (_, fresh) => fresh,
+            static (_, seen, fresh) => fresh.At - seen.At > Front || fresh.Newest > seen.Position(fresh.At) ? fresh : seen,
+            new Seen(newest, now));
+    }
+
+    /// <summary>The source's place now; <paramref name="otherwise"/> when it is not known.</summary>
+    public long Position(string realm, string source, long now, long otherwise) =>
+        Math.Min(now, _sources.TryGetValue((realm, source), out var seen) ? seen.Position(now) : otherwise);
+
+    /// <summary>Every known source and its place now. Those that were silent for an hour are forgotten.</summary>
+    public List<(string Realm, string Source, long Position)> All(long now)
+    {
+        var all = new List<(string, string, long)>();
+        foreach (var (key, seen) in _sources)
+        {
+            if (now - seen.At > Forget)
+            {
+                _sources.TryRemove(key, out _);
+                continue;
+            }
+
+            all.Add((key.Realm, key.Source, Math.Min(now, seen.Position(now))));
+        }
+
+        return all;
+    }
+
+    private readonly record struct Seen(long Newest, long At)
+    {
+        public long Position(long now) => Newest + (now - At);
+    }
+}

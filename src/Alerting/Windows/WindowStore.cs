@@ -1,0 +1,122 @@
+using System.Globalization;
+using Npgsql;
+using Platform.Postgres;
+
+namespace Platform.Alerting.Windows;
+
+/// <summary>What the database keeps of one group of one rule. Microseconds of event time, except <paramref name="SeenAt"/>.</summary>
+/// <param name="Latest">The latest episode; its count is not kept.</param>
+/// <param name="AlertId">The episode's alert, until the episode was seen to be over.</param>
+/// <param name="Position">How far the source had come when the newest hit arrived, at wall time <paramref name="SeenAt"/>.</param>
+public sealed record StoredWindow(
+    Guid Key, string Source, long[] Hits, Episode? Latest, Guid? AlertId, long Position, long SeenAt, long? ResolveAt, long ForgetAt);
+
+/// <summary>An alert whose episode is over.</summary>
+public sealed record EndedEpisode(Guid Key, Guid AlertId, long Until);
+
+/// <summary>All SQL about windows: a few statements for a batch, however many groups it hits.</summary>
+public sealed class WindowStore(NpgsqlDataSource db)
+{
+    private const int ResolveAtOnce = 500;
+    private const int ForgetAtOnce = 5_000;
+
+    /// <summary>
+    /// Makes the windows that are not there yet and locks them all, in the order of their keys: two replicas that handle batches with
+    /// the same groups wait for each other and never in a circle.
+    /// </summary>
+    /// <returns>The locked windows, and the ids of the rules that got a new window, once for each.</returns>
+    public static async Task<(Dictionary<Guid, StoredWindow> Windows, List<Guid> Created)> LockAsync(NpgsqlTransaction tx, IReadOnlyList<GroupHits> groups, CancellationToken ct)
+    {
+        var keys = groups.Select(group => group.Key).ToArray();
+        // Group values are passed as array literals, because an array of arrays of different lengths is not a thing.
+        var created = await tx.QueryAsync($"""
+            insert into event_windows (key, rule_id, realm, group_values)
+            select key, rule_id, realm, group_values::text[]
+            from unnest({keys}, {groups.Select(group => group.Rule.Id).ToArray()}, {groups.Select(group => group.Realm).ToArray()}, {groups.Select(group => Literal(group.Values)).ToArray()})
+                as fresh (key, rule_id, realm, group_values)
+            order by key
+            on conflict (key) do nothing
+            returning rule_id
+            """, row => row.GetGuid(0), ct);
+        var windows = await tx.QueryAsync($"""
+            select key, source, hits, episode_from, episode_until, alert_id, position, seen_at, resolve_at, forget_at
+            from event_windows where key = any({keys}) order by key for update
+            """, Read, ct);
+        return (windows.ToDictionary(window => window.Key), created);
+    }
+
+    public static Task<List<Guid>> ExistingAsync(NpgsqlTransaction tx, Guid[] keys, CancellationToken ct) =>
+        tx.QueryAsync($"select key from event_windows where key = any({keys})", row => row.GetGuid(0), ct);
+
+    public static Task SaveAsync(NpgsqlTransaction tx, IReadOnlyList<StoredWindow> windows, CancellationToken ct) =>
+        tx.ExecuteAsync($"""
+            update event_windows w
+            set source = n.source, hits = n.hits::bigint[], episode_from = n.episode_from, episode_until = n.episode_until, alert_id = n.alert_id,
+                position = n.position, seen_at = n.seen_at, resolve_at = n.resolve_at, forget_at = n.forget_at
+            from unnest(
+                {windows.Select(window => window.Key).ToArray()},
+                {windows.Select(window => window.Source).ToArray()},
+                {windows.Select(window => Literal(window.Hits)).ToArray()},
+                {windows.Select(window => window.Latest?.From).ToArray()},
+                {windows.Select(window => window.Latest?.Until).ToArray()},
+                {windows.Select(window => window.AlertId).ToArray()},
+                {windows.Select(window => window.Position).ToArray()},
+                {windows.Select(window => window.SeenAt).ToArray()},
+                {windows.Select(window => window.ResolveAt).ToArray()},
+                {windows.Select(window => window.ForgetAt).ToArray()})
+                as n (key, source, hits, episode_from, episode_until, alert_id, position, seen_at, resolve_at, forget_at)
+            where w.key = n.key
+            """, ct);
+
+    /// <summary>
+    /// Takes alerts off windows whose source has passed the end of their episode. What another replica has locked is left to it.
+    /// </summary>
+    /// <param name="clocks">The sources' places; a source that is missing goes by the window's own memory.</param>
+    /// <param name="now">Wall clock.</param>
+    /// <param name="grace">How far past the end a source must be.</param>
+    public static Task<List<EndedEpisode>> TakeEndedAsync(
+        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long now, long grace, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            update event_windows set alert_id = null
+            from (
+                select w.key, w.alert_id from event_windows w
+                left join unnest({Realms(clocks)}, {Sources(clocks)}, {Positions(clocks)}) as c (realm, source, position)
+                    on c.realm = w.realm and c.source = w.source
+                where w.alert_id is not null and w.resolve_at <= {now - grace} and w.resolve_at <= coalesce(c.position, w.position + {now} - w.seen_at) - {grace}
+                order by w.resolve_at limit {ResolveAtOnce}
+                for update of w skip locked) ended
+            where event_windows.key = ended.key
+            returning event_windows.key, ended.alert_id, event_windows.episode_until
+            """, row => new EndedEpisode(row.GetGuid(0), row.GetGuid(1), row.GetInt64(2)), ct);
+
+    /// <summary>Deletes windows in which no hit can matter any more, a bounded number at a time.</summary>
+    public Task<int> ForgetAsync(IReadOnlyList<(string Realm, string Source, long Position)> clocks, long now, CancellationToken ct) =>
+        db.ExecuteAsync($"""
+            delete from event_windows where key = any(array(
+                select w.key from event_windows w
+                left join unnest({Realms(clocks)}, {Sources(clocks)}, {Positions(clocks)}) as c (realm, source, position)
+                    on c.realm = w.realm and c.source = w.source
+                where w.alert_id is null and w.forget_at <= {now} and w.forget_at <= coalesce(c.position, w.position + {now} - w.seen_at)
+                limit {ForgetAtOnce}
+                for update of w skip locked))
+            """, ct);
+
+    public Task<List<(Guid Rule, long Windows)>> CountAsync(CancellationToken ct) =>
+        db.QueryAsync($"select rule_id, count(*) from event_windows group by rule_id", row => (row.GetGuid(0), row.GetInt64(1)), ct);
+
+    private static string[] Realms(IEnumerable<(string Realm, string Source, long Position)> clocks) => [.. clocks.Select(clock => clock.Realm)];
+
+    private static string[] Sources(IEnumerable<(string Realm, string Source, long Position)> clocks) => [.. clocks.Select(clock => clock.Source)];
+
+    private static long[] Positions(IEnumerable<(string Realm, string Source, long Position)> clocks) => [.. clocks.Select(clock => clock.Position)];
+
+    private static string Literal(long[] hits) => $"{{{string.Join(',', hits.Select(hit => hit.ToString(CultureInfo.InvariantCulture)))}}}";
+
+    private static string Literal(string[] values) =>
+        $"{{{string.Join(',', values.Select(value => $"\"{value.Replace("\\", "\\\\").Replace("\"", "\\\"")}\""))}}}";
+
+    private static StoredWindow Read(NpgsqlDataReader row) => new(
+        row.GetGuid(0), row.GetString(1), row.GetFieldValue<long[]>(2),
+        row.IsDBNull(3) ? null : new Episode(row.GetInt64(3), row.GetInt64(4), 0),
+        row.IsDBNull(5) ? null : row.GetGuid(5), row.GetInt64(6), row.GetInt64(7), row.IsDBNull(8) ? null : row.GetInt64(8), row.GetInt64(9));
+}
