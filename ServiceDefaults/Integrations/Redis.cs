@@ -78,6 +78,18 @@ public sealed class Cache(IConnectionMultiplexer redis)
             return (long[]?)answer;
         }, ct);
 
+    /// <summary>For a health check: asks the server and, other than all else here, throws when it does not answer.</summary>
+    /// <returns>Bytes in use, and the most it may use; 0 where it has no limit.</returns>
+    public async Task<(long UsedBytes, long MaxBytes)> PingAsync(CancellationToken ct)
+    {
+        var endpoint = redis.GetEndPoints().FirstOrDefault() ?? throw new InvalidOperationException("The connection string of Redis names no server.");
+        await redis.GetDatabase().PingAsync().WaitAsync(ct);
+        var memory = (await redis.GetServer(endpoint).InfoAsync("memory").WaitAsync(ct)).SelectMany(section => section).ToDictionary(line => line.Key, line => line.Value);
+        return (Bytes("used_memory"), Bytes("maxmemory"));
+
+        long Bytes(string name) => memory.TryGetValue(name, out var text) && long.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out var bytes) ? bytes : 0;
+    }
+
     private async Task<T?> TryAsync<T>(Func<IDatabase, Task<T?>> work, CancellationToken ct)
     {
         if (!redis.IsConnected)

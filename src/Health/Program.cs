@@ -1,7 +1,22 @@
+using Platform.Health.Checks;
+using Platform.Health.Status;
+using Platform.Messaging;
+using Platform.Postgres;
+using Platform.ServiceDefaults;
+
 var builder = WebApplication.CreateBuilder(args);
+
+builder.AddServiceDefaults();
+builder.AddPostgres("healthdb");
+builder.AddMessaging("health");
+
+builder.AddStatus();
+builder.AddChecks("healthdb");
 
 var app = builder.Build();
 
-app.MapGet("/health", () => "Healthy");
+app.MapDefaultEndpoints();
+app.MapHealth();
+app.MapStatusPage();
 
 app.Run();

@@ -57,7 +57,7 @@ public sealed partial class Broker(IConnectionFactory factory, BrokerConnection 
 
     public string RetryExchange(int attempt) => $"{options.Prefix}retry.{RetrySteps[Math.Min(attempt, RetrySteps.Length) - 1].TotalSeconds:0}s";
 
-    private string DeadLetterQueueOf(string service) => $"{options.Prefix}{service}.dead";
+    public string DeadLetterQueueOf(string service) => $"{options.Prefix}{service}.dead";
 
     /// <summary>A channel whose publishes complete when the broker has confirmed them, on a broker that knows all names.</summary>
     /// <exception cref="RabbitMQ.Client.Exceptions.BrokerUnreachableException">No broker; the caller backs off and asks again.</exception>
