@@ -1,4 +1,3 @@
-using Platform.Contracts;
 using Platform.Health.Checks;
 using static Platform.Contracts.HealthState;
 

@@ -51,7 +51,7 @@ public sealed class HealthDocumentTests
     public void A_part_that_has_a_check_of_its_own_does_not_degrade_the_whole(string redis, string other, HealthState expected)
     {
         var whole = redis == "Unhealthy" ? redis : "Degraded";
-        var body = $$$"""{"status":"{{{whole}}}","entries":{"StackExchange.Redis":{"status":"{{{redis}}}"},"other":{"status":"{{{other}}}"}}}""";
+        var body = $$"""{ "status": "{{whole}}", "entries": { "StackExchange.Redis": { "status": "{{redis}}" }, "other": { "status": "{{other}}" } } }""";
 
         Assert.Equal(expected, HealthDocument.Read(body, ServiceProbe.Elsewhere)!.State);
     }

@@ -8,9 +8,13 @@ public readonly record struct Grid(TimeSpan Interval, TimeSpan Offset)
 {
     public static Grid For(string component, TimeSpan interval)
     {
-        // FNV-1a: the same place in every process, which string.GetHashCode is not.
+        // FNV-1a: the same place in every process, which string.GetHashCode is not. Names that differ only at the end still share
+        // the upper bits, so these are mixed once more.
         var hash = component.Aggregate(2166136261u, (sum, character) => (sum ^ character) * 16777619u);
-        return new(interval, TimeSpan.FromTicks((long)(interval.Ticks * (hash / (double)uint.MaxValue * 0.999))));
+        hash = (hash ^ (hash >> 16)) * 0x85ebca6bu;
+        hash = (hash ^ (hash >> 13)) * 0xc2b2ae35u;
+        hash ^= hash >> 16;
+        return new(interval, TimeSpan.FromTicks((long)(interval.Ticks * (hash / (uint.MaxValue + 1.0)))));
     }
 
     /// <summary>The first point after <paramref name="now"/>. Points that passed meanwhile are left out, not made up for.</summary>
