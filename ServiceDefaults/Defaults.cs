@@ -39,6 +39,11 @@ public sealed class ProcessOptions
     public int MaxSeries { get; init; } = 2_000;
 }
 
+/// <summary>What is different at the one door from outside: metrics need an admin's key, and something stands between knowing who asks and deciding whether they may.</summary>
+/// <param name="MetricsPath">Where the process' own metrics are.</param>
+/// <param name="Identified">Adds middleware after authentication and before authorization.</param>
+public sealed record PublicEdge(string MetricsPath, Action<IApplicationBuilder> Identified);
+
 public static class Defaults
 {
     /// <summary>What every service stands on. Call it first; <see cref="MapDefaultEndpoints"/> is its other half.</summary>
@@ -71,16 +76,26 @@ public static class Defaults
     }
 
     /// <summary>Installs the middleware in its one right order and the operational endpoints. Call it before mapping features.</summary>
-    public static WebApplication MapDefaultEndpoints(this WebApplication app)
+    /// <param name="edge">Given by the gateway only, which also serves an OpenAPI document of its own making.</param>
+    public static WebApplication MapDefaultEndpoints(this WebApplication app, PublicEdge? edge = null)
     {
         app.UseMiddleware<RequestMiddleware>();
         app.UseProblems();
         app.UseAuthentication();
+        edge?.Identified(app);
         app.UseAuthorization();
 
         app.MapDefaultHealthChecks();
-        app.MapExposition();
-        app.MapOpenApi().AllowAnonymous();
+        if (edge is null)
+        {
+            app.MapExposition("/metrics").AllowAnonymous();
+            app.MapOpenApi().AllowAnonymous();
+        }
+        else
+        {
+            app.MapExposition(edge.MetricsPath).RequireAuthorization(Access.AdminRead);
+        }
+
         return app;
     }
 

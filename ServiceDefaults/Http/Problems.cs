@@ -81,6 +81,7 @@ internal sealed partial class Faults(IProblemDetailsService problems, ILogger<Fa
         {
             BadHttpRequestException { InnerException: JsonException json } => new ProblemDetails { Status = 400, Title = "The body is not valid JSON for this request.", Detail = Place(json) },
             JsonException json => new ProblemDetails { Status = 400, Title = "The body is not valid JSON for this request.", Detail = Place(json) },
+            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } large => new ProblemDetails { Status = 413, Detail = $"{large.Message} PLATFORM_MAX_REQUEST_BYTES sets the limit; send the data in several requests." },
             BadHttpRequestException bad => new ProblemDetails { Status = bad.StatusCode, Detail = bad.Message },
             NpgsqlException { IsTransient: true } => new ProblemDetails { Status = 503, Title = "The database cannot be reached just now.", Detail = "Nothing was changed unless an earlier answer said so. Try again." },
             HttpRequestException => new ProblemDetails { Status = 503, Title = "A service that is needed here does not answer just now.", Detail = "Try again." },

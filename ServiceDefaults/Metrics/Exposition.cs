@@ -124,14 +124,14 @@ internal sealed class Exposition : IDisposable
 
 internal static class ExpositionEndpoint
 {
-    public static void MapExposition(this IEndpointRouteBuilder app)
+    public static IEndpointConventionBuilder MapExposition(this IEndpointRouteBuilder app, string path)
     {
         // Made now, so that it listens from the first request on.
         var exposition = app.ServiceProvider.GetRequiredService<Exposition>();
-        app.MapGet("/metrics", async (HttpContext context) =>
+        return app.MapGet(path, async (HttpContext context) =>
         {
             context.Response.ContentType = Exposition.ContentType;
             await context.Response.WriteAsync(await exposition.CollectAsync(context.RequestAborted), context.RequestAborted);
-        }).AllowAnonymous().ExcludeFromDescription();
+        }).ExcludeFromDescription();
     }
 }

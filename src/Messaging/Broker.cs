@@ -122,7 +122,7 @@ public sealed partial class Broker(IConnectionFactory factory, BrokerConnection 
             await channel.QueueBindAsync(NameOf(subscription), Exchange, subscription.Topic, cancellationToken: ct);
         }
 
-        foreach (var service in Subscriptions.All.Select(subscription => subscription.Service).Distinct())
+        foreach (var service in Subscriptions.All.Select(subscription => subscription.Service).Append(member.Service).Distinct())
         {
             await DeclareQueueAsync(channel, DeadLetterQueueOf(service), [], ct);
         }

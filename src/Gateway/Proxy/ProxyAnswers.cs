@@ -1,0 +1,89 @@
+using Microsoft.AspNetCore.Mvc;
+using Platform.ServiceDefaults;
+using Yarp.ReverseProxy.Forwarder;
+using Yarp.ReverseProxy.Model;
+
+namespace Platform.Gateway.Proxy;
+
+/// <summary>
+/// Turns a forwarding that failed into a problem that names the service. What a service answered itself, problems included, passes
+/// untouched.
+/// </summary>
+public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService problems, ProcessOptions limits)
+{
+    public async Task InvokeAsync(HttpContext context)
+    {
+        if (context.Request.ContentLength > limits.MaxRequestBytes)
+        {
+            await AnswerAsync(context, TooLarge(limits.MaxRequestBytes));
+            return;
+        }
+
+        await next(context);
+
+        if (context.GetForwarderErrorFeature() is { } failure && !context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested)
+        {
+            context.Response.Clear();
+            await AnswerAsync(context, Describe(failure, context.GetReverseProxyFeature().Cluster.Config.ClusterId, limits.MaxRequestBytes));
+        }
+    }
+
+    internal static ProblemDetails Describe(IForwarderErrorFeature failure, string service, long maxRequestBytes) => failure.Error switch
+    {
+        _ when BadRequest(failure.Exception) is { StatusCode: StatusCodes.Status413PayloadTooLarge } => TooLarge(maxRequestBytes),
+        _ when BadRequest(failure.Exception) is { } bad => new() { Status = bad.StatusCode, Detail = bad.Message },
+        ForwarderError.RequestBodyClient => new() { Status = 400, Detail = "The request's body ended early." },
+        ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled or ForwarderError.ResponseBodyCanceled or ForwarderError.UpgradeActivityTimeout => new()
+        {
+            Status = StatusCodes.Status504GatewayTimeout,
+            Detail = $"The service \"{service}\" did not answer in time. Whether it did what was asked is not known. GATEWAY_PROXY_TIMEOUT_SECONDS sets the limit.",
+        },
+        ForwarderError.NoAvailableDestinations => Down(service),
+        ForwarderError.Request when IsUnreachable(failure.Exception) => Down(service),
+        _ => new()
+        {
+            Status = StatusCodes.Status502BadGateway,
+            Detail = $"The connection to the service \"{service}\" broke before it had answered. Whether it did what was asked is not known.",
+        },
+    };
+
+    private static ProblemDetails Down(string service) => new()
+    {
+        Status = StatusCodes.Status503ServiceUnavailable,
+        Detail = $"The service \"{service}\" cannot be reached. Nothing was sent; try again in a few seconds.",
+        Extensions = { ["service"] = service },
+    };
+
+    private static ProblemDetails TooLarge(long limit) => new()
+    {
+        Status = StatusCodes.Status413PayloadTooLarge,
+        Detail = $"The body is larger than {limit} bytes (PLATFORM_MAX_REQUEST_BYTES). Send the data in several requests.",
+    };
+
+    // Nothing was sent: there was no connection to send it on.
+    private static bool IsUnreachable(Exception? error) => error switch
+    {
+        null => false,
+        HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError } => true,
+        _ => IsUnreachable(error.InnerException),
+    };
+
+    private static BadHttpRequestException? BadRequest(Exception? error) => error switch
+    {
+        null => null,
+        BadHttpRequestException bad => bad,
+        AggregateException several => several.InnerExceptions.Select(BadRequest).FirstOrDefault(bad => bad is not null),
+        _ => BadRequest(error.InnerException),
+    };
+
+    private Task AnswerAsync(HttpContext context, ProblemDetails problem)
+    {
+        context.Response.StatusCode = problem.Status!.Value;
+        if (problem.Status == StatusCodes.Status503ServiceUnavailable)
+        {
+            context.Response.Headers.RetryAfter = "5";
+        }
+
+        return problems.WriteAsync(new ProblemDetailsContext { HttpContext = context, ProblemDetails = problem }).AsTask();
+    }
+}
