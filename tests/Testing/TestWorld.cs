@@ -1,13 +1,16 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using Microsoft.AspNetCore.Authentication.BearerToken;
 using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
 using Npgsql;
 using Platform.ServiceDefaults;
 
@@ -93,7 +96,16 @@ public sealed class TestWorld : IAsyncDisposable
     public static HttpClient Anonymous(ServiceProcess service) => new(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = service.Url };
 
     /// <summary>A ticket that lives as long as the gateway's do.</summary>
-    public async Task<string> TicketAsync(Caller caller)
+    public async Task<string> TicketAsync(Caller caller) => (await IdentityAsync()).GetRequiredService<TicketMint>().Mint(caller);
+
+    /// <summary>Whom a service of this world would take the ticket's bearer for; null when it would refuse the ticket.</summary>
+    public async Task<Caller?> ReadTicketAsync(string ticket)
+    {
+        var options = (await IdentityAsync()).GetRequiredService<IOptionsMonitor<BearerTokenOptions>>().Get(Tickets.Scheme);
+        return options.BearerTokenProtector.Unprotect(ticket) is { } read && read.Properties.ExpiresUtc > DateTimeOffset.UtcNow ? Caller.From(read.Principal) : null;
+    }
+
+    private async Task<IServiceProvider> IdentityAsync()
     {
         if (_identity is null)
         {
@@ -108,7 +120,7 @@ public sealed class TestWorld : IAsyncDisposable
             await _identity.StartAsync();
         }
 
-        return _identity.Services.GetRequiredService<TicketMint>().Mint(caller);
+        return _identity.Services;
     }
 
     public async ValueTask DisposeAsync()
@@ -165,6 +177,17 @@ public sealed class ServiceProcess : IAsyncDisposable
         await _process.WaitForExitAsync();
     }
 
+    /// <summary>SIGTERM, as a host ends a service: what is in flight is finished.</summary>
+    public async Task StopAsync()
+    {
+        using (var kill = Process.Start("kill", ["-TERM", _process.Id.ToString(CultureInfo.InvariantCulture)]))
+        {
+            await kill.WaitForExitAsync();
+        }
+
+        await _process.WaitForExitAsync();
+    }
+
     internal async Task HealthyAsync()
     {
         using var client = TestWorld.Anonymous(this);
@@ -175,7 +198,7 @@ public sealed class ServiceProcess : IAsyncDisposable
                 {
                     if (_process.HasExited)
                     {
-                        throw new InvalidOperationException($"{Name} ended with {_process.ExitCode}.");
+                        return true;
                     }
 
                     using var answer = await client.GetAsync(new Uri("health", UriKind.Relative));
@@ -187,6 +210,13 @@ public sealed class ServiceProcess : IAsyncDisposable
         catch (TimeoutException error)
         {
             throw new TimeoutException($"{error.Message}\n{string.Join('\n', _log)}", error);
+        }
+
+        if (_process.HasExited)
+        {
+            // Also waits for its last words.
+            await _process.WaitForExitAsync();
+            throw new InvalidOperationException($"{Name} ended with {_process.ExitCode}.\n{string.Join('\n', _log)}");
         }
     }
 

@@ -3,7 +3,7 @@ using Platform.ServiceDefaults;
 namespace Platform.Gateway.Edge;
 
 /// <summary>The rule of a token bucket: it holds at most <paramref name="Burst"/> tokens and gains <paramref name="Rate"/> a second.</summary>
-/// <param name="Tokens">What was in it at <paramref name="At"/>.</param>
+/// <param name="Amount">What was in it at <paramref name="At"/>.</param>
 internal readonly record struct Tokens(double Rate, int Burst, double Amount, DateTimeOffset At)
 {
     /// <summary>Takes one token if there is one; otherwise says how long until there is.</summary>

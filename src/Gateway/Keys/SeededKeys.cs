@@ -215,7 +215,12 @@ internal static class AdminKeyFile
     {
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         var draft = $"{path}.{Environment.ProcessId}";
-        var how = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = OperatingSystem.IsWindows() ? null : OwnerOnly };
+        var how = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+        {
+            how.UnixCreateMode = OwnerOnly;
+        }
+
         await using (var file = new FileStream(draft, how))
         {
             await file.WriteAsync(System.Text.Encoding.UTF8.GetBytes($"{key}\n"), ct);

@@ -1,7 +1,6 @@
 using Microsoft.AspNetCore.Mvc;
 using Platform.ServiceDefaults;
 using Yarp.ReverseProxy.Forwarder;
-using Yarp.ReverseProxy.Model;
 
 namespace Platform.Gateway.Proxy;
 
