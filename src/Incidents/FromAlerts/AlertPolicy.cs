@@ -63,8 +63,9 @@ public static class AlertPolicy
             OpenedAt = all.FirstFiredAt < incident.OpenedAt ? all.FirstFiredAt : incident.OpenedAt,
             // Acknowledging is taking notice, whether it was done on the alert or on the incident.
             AcknowledgedAt = Earlier(incident.AcknowledgedAt, all.FirstAcknowledgedAt),
-            // An alert that came and went while the incident was resolved still puts off its closing, and may have ended later.
+            // News of an alert puts off the closing of a resolved incident, which is not over before its last alert was.
             QuietSince = incident.QuietSince is null ? null : now,
+            ResolvedAt = incident.Status is IncidentStatus.Resolved && all.Active == 0 && all.LastResolvedAt > incident.ResolvedAt ? all.LastResolvedAt : incident.ResolvedAt,
         };
         return verdict switch
         {

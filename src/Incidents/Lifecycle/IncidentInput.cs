@@ -106,7 +106,7 @@ public sealed class IncidentInput
     private string? Required(string field, int longest)
     {
         var text = Text(field, longest)?.Text?.Trim();
-        if (string.IsNullOrEmpty(text) && !_errors.ContainsKey(field))
+        if (string.IsNullOrEmpty(text) && _body.ValueKind is JsonValueKind.Object && !_errors.ContainsKey(field))
         {
             _errors[field] = [$"Missing. Send a text of 1 to {longest} characters."];
         }

@@ -2,7 +2,6 @@ using System.Globalization;
 using Npgsql;
 using Platform.Contracts;
 using Platform.Incidents.FromAlerts;
-using Platform.Incidents.Lifecycle;
 using Platform.Messaging;
 using Platform.Postgres;
 
@@ -17,7 +16,7 @@ public sealed class NoteHealthOnHealthChanged(TimelineStore timeline) : IConsume
     {
         Message = message.Reason,
         Level = Word(message.Current),
-        Link = "/monitoring/health/detailed/",
+        Link = $"/api/v1/monitoring/health/checks/{Uri.EscapeDataString(message.Component)}/history",
         Data = new Dictionary<string, string> { ["kind"] = message.Kind, ["previous"] = Word(message.Previous), ["current"] = Word(message.Current) },
     }, ct);
 
@@ -73,13 +72,7 @@ public sealed class NoteDeedOnAudited(AlertStore alerts, TimelineStore timeline,
         return new(key, record.Realm, incidentId, alertId, record.At, EntryKind.Audit, record.Actor, $"{record.Action} {record.TargetType} {record.TargetId}")
         {
             Level = record.Outcome.ToString().ToLowerInvariant(),
-            Link = record.TargetType switch
-            {
-                "incident" => $"{IncidentsApi.Path}/{record.TargetId}",
-                "alert" => $"/api/v1/monitoring/alerts/{record.TargetId}",
-                "rule" => $"/api/v1/monitoring/rules/{record.TargetId}",
-                _ => "/api/v1/monitoring/audit",
-            },
+            Link = $"/api/v1/monitoring/audit?target_type={Uri.EscapeDataString(record.TargetType)}&target={Uri.EscapeDataString(record.TargetId)}",
             Data = facts,
         };
     }

@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
 using Platform.Contracts;
 using Platform.Incidents.Lifecycle;
 using Platform.ServiceDefaults;
@@ -107,8 +108,10 @@ public sealed partial class TimelineReader(TimelineStore store, IMetricsClient m
         record.Message is { Length: > 0 } message ? NewEntry.Bounded(message, NewEntry.MaxTitle) : record.EventType,
         record.Message,
         record.Level,
-        $"/api/v1/monitoring/events/{record.Id}",
+        $"/api/v1/monitoring/events?start_time={Time(record)}&end_time={Time(record)}&source={Uri.EscapeDataString(record.Source)}",
         record.Tags);
+
+    private static string Time(EventRecord record) => record.Timestamp.UtcDateTime.ToString("O", CultureInfo.InvariantCulture);
 
     /// <summary>What was read of the events.</summary>
     /// <param name="Pages">Of every page its last place, and the cursor that brings it; after them, if there is more, the cursor of what was not read.</param>
