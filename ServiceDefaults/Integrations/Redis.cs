@@ -82,9 +82,9 @@ public sealed class Cache(IConnectionMultiplexer redis)
     /// <returns>Bytes in use, and the most it may use; 0 where it has no limit.</returns>
     public async Task<(long UsedBytes, long MaxBytes)> PingAsync(CancellationToken ct)
     {
-        var endpoint = redis.GetEndPoints().FirstOrDefault() ?? throw new InvalidOperationException("The connection string of Redis names no server.");
-        await redis.GetDatabase().PingAsync().WaitAsync(ct);
-        var memory = (await redis.GetServer(endpoint).InfoAsync("memory").WaitAsync(ct)).SelectMany(section => section).ToDictionary(line => line.Key, line => line.Value);
+        // As a bare command: the client's own INFO is for connections that may administer the server.
+        var text = (string?)await redis.GetDatabase().ExecuteAsync("INFO", "memory").WaitAsync(ct) ?? "";
+        var memory = text.Split('\n').Select(line => line.Trim().Split(':', 2)).Where(pair => pair.Length == 2).ToDictionary(pair => pair[0], pair => pair[1]);
         return (Bytes("used_memory"), Bytes("maxmemory"));
 
         long Bytes(string name) => memory.TryGetValue(name, out var text) && long.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out var bytes) ? bytes : 0;

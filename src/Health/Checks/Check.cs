@@ -4,7 +4,7 @@ namespace Platform.Health.Checks;
 
 /// <summary>One thing that is asked how it is, again and again.</summary>
 /// <param name="Component">Its name: unique, and what people, messages and metrics call it.</param>
-/// <param name="Kind">What is asked: <c>service</c>, <c>database</c>, <c>cache</c>, <c>broker</c>, <c>http</c> or <c>tcp</c>.</param>
+/// <param name="Kind">What is asked: <c>service</c>, <c>postgres</c>, <c>redis</c>, <c>rabbitmq</c>, <c>http</c> or <c>tcp</c>.</param>
 public sealed record Check(string Component, string Kind, IProbe Probe, Pace Pace, Thresholds Thresholds)
 {
     /// <summary>Without it the platform cannot take in data or alert: when it is unhealthy, so is the platform.</summary>

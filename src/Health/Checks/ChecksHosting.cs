@@ -46,9 +46,9 @@ public static class ChecksHosting
         }
 
         yield return new Check(Self, "service", new SelfProbe(services.GetRequiredService<HealthCheckService>()), options.Pace, options.Thresholds) { IsPublic = true };
-        yield return new Check(Postgres, "database", services.GetRequiredService<PostgresProbe>(), options.Pace, options.Thresholds) { IsCore = true };
-        yield return new Check(Redis, "cache", new RedisProbe(options, services), options.Pace, options.Thresholds) { WhenFailing = HealthState.Degraded };
-        yield return new Check(RabbitMq, "broker", new RabbitMqProbe(options, services.GetRequiredService<Broker>()), options.Pace, options.Thresholds) { WhenFailing = HealthState.Degraded };
+        yield return new Check(Postgres, "postgres", services.GetRequiredService<PostgresProbe>(), options.Pace, options.Thresholds) { IsCore = true };
+        yield return new Check(Redis, "redis", new RedisProbe(options, services), options.Pace, options.Thresholds) { WhenFailing = HealthState.Degraded };
+        yield return new Check(RabbitMq, "rabbitmq", new RabbitMqProbe(options, services.GetRequiredService<Broker>()), options.Pace, options.Thresholds) { WhenFailing = HealthState.Degraded };
     }
 
     private static Check TargetCheck(IServiceProvider services, HealthOptions options, Target target) =>
