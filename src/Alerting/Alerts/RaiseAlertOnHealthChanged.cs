@@ -12,11 +12,6 @@ public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher disp
 
     public async Task HandleAsync(HealthChanged message, NpgsqlTransaction tx, CancellationToken ct)
     {
-        if (message.Current == HealthState.Unknown)
-        {
-            return; // not asked is neither well nor ill
-        }
-
         var now = clock.GetUtcNow();
         var groupKey = $"{message.Realm}/health:{{component=\"{message.Component}\"}}";
         var latest = await alerts.FindLatestOfGroupAsync(tx, message.Realm, groupKey, ct);
@@ -55,6 +50,10 @@ public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher disp
         now,
         new AlertReason(null, null, Seen: message.Reason));
 
-    private static string Reason(HealthChanged message) =>
-        message.Current == HealthState.Healthy ? "The component is healthy again." : $"The component is {message.Current.ToString().ToLowerInvariant()} now.";
+    private static string Reason(HealthChanged message) => message.Current switch
+    {
+        HealthState.Healthy => "The component is healthy again.",
+        HealthState.Unknown => "The component is not checked any more.",
+        HealthState.Degraded or HealthState.Unhealthy => $"The component is {message.Current.ToString().ToLowerInvariant()} now.",
+    };
 }
