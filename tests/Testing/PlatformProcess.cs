@@ -80,7 +80,8 @@ public sealed class PlatformProcess : IAsyncDisposable
     {
         var folder = dataFolder is null ? TemporaryFolder.Create("platform") : null;
         var data = dataFolder ?? folder!.Path;
-        var start = new ProcessStartInfo(Binary()) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        // Where the tests run in the background of a script, its shell has told them all to ignore Ctrl-C, and AppHost would inherit that.
+        var start = new ProcessStartInfo("env", ["--default-signal=INT", Binary()]) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
         foreach (var argument in args ?? [])
         {
             start.ArgumentList.Add(argument);
