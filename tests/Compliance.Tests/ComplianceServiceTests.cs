@@ -201,6 +201,7 @@ public sealed class ComplianceServiceTests(ComplianceServices services) : IClass
     [InlineData("/api/v1/monitoring/audit/export?from=2026-02-01&to=2026-01-01", "from")]
     [InlineData("/api/v1/monitoring/compliance/report", "type")]
     [InlineData("/api/v1/monitoring/compliance/report?type=1", "type")]
+    [InlineData("/api/v1/monitoring/compliance/report?type=gdpr,ccpa", "type")]
     [InlineData("/api/v1/monitoring/compliance/report?type=gdpr&from=2020-01-01", "from")]
     public async Task Bad_input_is_refused_by_name(string path, string field)
     {

@@ -108,17 +108,18 @@ public static class ReportApi
     {
         var now = clock.GetUtcNow();
         var (stretch, errors) = Stretch.Read(from, to, now);
-        if (!Enum.TryParse<ReportType>(type, ignoreCase: true, out var wanted) || !Enum.IsDefined(wanted) || int.TryParse(type, out _))
+        ReportType? wanted = type switch { "gdpr" => ReportType.Gdpr, "ccpa" => ReportType.Ccpa, _ => null };
+        if (wanted is null)
         {
             errors["type"] = [type is null ? "No type is given. Give gdpr or ccpa." : $"\"{type}\" is no type of report. Give gdpr or ccpa."];
         }
 
-        if (stretch is null || errors.Count > 0)
+        if (stretch is null || wanted is null)
         {
             return TypedResults.ValidationProblem(errors);
         }
 
         await reads.RecordAsync(caller, "report", ct);
-        return TypedResults.Ok(Envelope.Of(Report.Of(wanted, caller.Realm, stretch, now, await sources.ReadAsync(caller.RealmFilter, stretch, ct))));
+        return TypedResults.Ok(Envelope.Of(Report.Of(wanted.Value, caller.Realm, stretch, now, await sources.ReadAsync(caller.RealmFilter, stretch, ct))));
     }
 }
