@@ -2,6 +2,7 @@ using Platform.Gateway;
 using Platform.Gateway.Denials;
 using Platform.Gateway.Edge;
 using Platform.Gateway.Keys;
+using Platform.Gateway.OpenApi;
 using Platform.Messaging;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
@@ -18,6 +19,7 @@ builder.AddKeys();
 builder.AddRateLimit();
 builder.AddDenials();
 builder.AddRoutes();
+builder.AddApiDocument();
 
 var app = builder.Build();
 
@@ -27,6 +29,7 @@ app.MapDefaultEndpoints(new PublicEdge("/internal/metrics", Identified: identifi
 
 app.MapKeys();
 app.MapDeadLetters("gateway");
+app.MapApiDocument();
 app.MapRoutes();
 
 app.Run();

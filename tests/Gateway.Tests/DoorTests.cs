@@ -212,6 +212,21 @@ public sealed class DoorTests(GatewayFixture fixture) : IClassFixture<GatewayFix
     }
 
     [Fact]
+    public async Task A_replica_that_is_down_is_not_noticed_outside()
+    {
+        await using var gateway = await fixture.StartAsync(("services__metrics__http__0", "http://127.0.0.1:9"), ("services__metrics__http__1", fixture.Backend.Url));
+        using var client = fixture.Client(GatewayFixture.AdminKey, gateway);
+
+        for (var number = 0; number < 10; number++)
+        {
+            using var answer = await client.PostAsync($"{Events}/replicas", new ByteArrayContent(new byte[100_000]), Ct);
+
+            Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+            Assert.Equal(100_000, fixture.Backend.Last($"/{Events}/replicas").BodyBytes);
+        }
+    }
+
+    [Fact]
     public async Task A_service_that_hangs_up_or_falls_silent_is_a_problem_too()
     {
         await using var backend = await Backend.StartAsync();

@@ -1,12 +1,13 @@
 using Microsoft.AspNetCore.Mvc;
 using Platform.ServiceDefaults;
 using Yarp.ReverseProxy.Forwarder;
+using Yarp.ReverseProxy.Model;
 
 namespace Platform.Gateway.Proxy;
 
 /// <summary>
 /// Turns a forwarding that failed into a problem that names the service. What a service answered itself, problems included, passes
-/// untouched.
+/// untouched. A replica that cannot be connected to is passed over.
 /// </summary>
 public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService problems, ProcessOptions limits)
 {
@@ -19,11 +20,38 @@ public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService pr
         }
 
         await next(context);
+        await TryOthersAsync(context);
 
         if (context.GetForwarderErrorFeature() is { } failure && !context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested)
         {
             context.Response.Clear();
             await AnswerAsync(context, Describe(failure, context.GetReverseProxyFeature().Cluster.Config.ClusterId, limits.MaxRequestBytes));
+        }
+        else if (context.Response is { StatusCode: >= 400, HasStarted: false, ContentLength: 0 })
+        {
+            // A refusal without a word: leave room for the problem that is written for it.
+            context.Response.ContentLength = null;
+        }
+    }
+
+    // A replica that accepts no connection was sent nothing, so the next one may be asked whatever the method.
+    private async Task TryOthersAsync(HttpContext context)
+    {
+        var proxy = context.GetReverseProxyFeature();
+        var tried = new HashSet<DestinationState>();
+        while (context.GetForwarderErrorFeature() is { Error: ForwarderError.Request } failure && IsUnreachable(failure.Exception)
+            && !context.Response.HasStarted && proxy.ProxiedDestination is { } dead && tried.Add(dead))
+        {
+            var others = proxy.AllDestinations.Where(replica => !tried.Contains(replica)).ToList();
+            if (others.Count == 0)
+            {
+                return;
+            }
+
+            proxy.AvailableDestinations = others;
+            context.Response.Clear();
+            context.Features.Set<IForwarderErrorFeature>(null);
+            await next(context);
         }
     }
 
