@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.Json;
 using Platform.Contracts;
+using Platform.Postgres;
 using Platform.ServiceDefaults;
 using Platform.Testing;
 
@@ -194,6 +195,46 @@ public sealed class FromAlertsTests(IncidentsWorld world)
         using var answer = await metrics.GetAsync(new Uri("metrics", UriKind.Relative), TestContext.Current.CancellationToken);
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         Assert.Contains("incidents_open", await answer.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Killed_in_the_middle_of_its_work_it_opens_each_incident_once()
+    {
+        await using var fragile = await TestWorld.CreateAsync();
+        var first = await fragile.StartAsync("Incidents", "incidentsdb");
+        await using var db = await fragile.OpenAsync("incidentsdb");
+        var alerts = Enumerable.Range(0, 100).Select(number => Messages.Fired(Guid.CreateVersion7(), "fragile", $"group {number}", Start)).ToList();
+        await Task.WhenAll(alerts.Select(alert => IncidentsWorld.TellAsync(db, alert)));
+        await Eventually.TrueAsync(
+            async () => await db.FindAsync($"select count(*) from incidents", row => row.GetInt64(0), TestContext.Current.CancellationToken) > 0, because: "it has begun");
+        await first.KillAsync();
+
+        var second = await fragile.StartAsync("Incidents", "incidentsdb");
+
+        using var moderator = new IncidentsClientOf(await fragile.ClientAsync(second, Role.Moderator, "fragile"));
+        await Eventually.TrueAsync(async () => (await moderator.ListAsync("limit=500")).Count == 100, because: "every alert has its incident");
+        await Eventually.TrueAsync(
+            async () => await db.FindAsync(
+                $"select count(*) from timeline_entries where title like 'incident.opened%' and incident_id is not null", row => row.GetInt64(0), TestContext.Current.CancellationToken) == 100,
+            because: "every opening is audited once");
+        Assert.Equal(100, (await moderator.ListAsync("limit=500")).Count);
+    }
+
+    [Fact]
+    public async Task An_incident_of_the_platform_itself_belongs_to_those_who_see_all_realms()
+    {
+        using var admin = await world.AsAsync(Role.Admin, Realm.All);
+        using var moderator = await world.AsAsync(Role.Moderator, "platform-onlooker");
+        // Long before anything that other tests look at: it is on the timeline of every realm.
+        var then = Start.AddDays(-2);
+        await world.TellAsync(Messages.Fired(Guid.CreateVersion7(), Realm.All, "health/postgres", then));
+        await world.TellAsync(new HealthChanged(Realm.All, "postgres", "postgres", HealthState.Healthy, HealthState.Unhealthy, "Connection refused", then.AddSeconds(1)));
+
+        var incident = await IncidentsClientOf.WaitAsync(
+            async () => (await admin.ListAsync("limit=500")).Where(one => Text(one, "group_key") == "health/postgres").Cast<JsonElement?>().FirstOrDefault(), "the incident is open");
+        await Eventually.TrueAsync(async () => (await admin.TimelineAsync(Id(incident), "kinds=health")).Count(entry => Text(entry, "source") == "postgres") == 1, because: "the change of health is on the timeline once");
+        using var answer = await moderator.SendAsync(HttpMethod.Get, $"{IncidentsClientOf.Path}/{Id(incident)}");
+        Assert.Equal(HttpStatusCode.Forbidden, answer.StatusCode);
     }
 
     private static async Task AuditedAsync(IncidentsClientOf moderator, JsonElement incident, string action) => await Eventually.TrueAsync(

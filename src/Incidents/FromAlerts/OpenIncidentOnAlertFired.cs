@@ -13,11 +13,14 @@ public sealed class OpenIncidentOnAlertFired(
     // Between "it is open" and "it was just closed" lies a moment; more than a few in a row is a fault.
     private const int MostRaces = 5;
 
+    // Of the message at hand: messages of a queue are handled one after the other.
     private int _opened;
     private Severity _severity;
 
     public async Task HandleAsync(AlertFired message, NpgsqlTransaction tx, CancellationToken ct)
     {
+        // What an attempt before counted was rolled back with it.
+        _opened = 0;
         var now = clock.GetUtcNow();
         var alert = await alerts.FiredAsync(tx, message, now, ct);
         await timeline.AddAsync(tx, Entry(message, alert.IncidentId), ct);
@@ -33,7 +36,7 @@ public sealed class OpenIncidentOnAlertFired(
 
     public void Committed()
     {
-        if (Interlocked.Exchange(ref _opened, 0) > 0)
+        if (_opened > 0)
         {
             metrics.Opened(_severity, byAlert: true);
         }
@@ -41,8 +44,6 @@ public sealed class OpenIncidentOnAlertFired(
 
     private async Task<Incident?> OpenOrJoinAsync(AlertFired message, DateTimeOffset now, NpgsqlTransaction tx, CancellationToken ct)
     {
-        // What an earlier attempt counted was rolled back with it.
-        _opened = 0;
         for (var race = 0; race < MostRaces; race++)
         {
             if (await incidents.LockOpenAsync(tx, message.Realm, AlertPolicy.GroupKey(message.GroupKey), ct) is { } open)

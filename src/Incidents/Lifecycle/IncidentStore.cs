@@ -105,6 +105,11 @@ public sealed class IncidentStore(NpgsqlDataSource db)
         return saved;
     }
 
+    /// <summary>Forgets incidents that were closed before <paramref name="before"/>, with all that belongs to them. At most a batch; answers how many.</summary>
+    public Task<int> ForgetAsync(DateTimeOffset before, CancellationToken ct) => db.ExecuteAsync($"""
+        delete from incidents where id = any(array(select id from incidents where status = 'closed' and closed_at < {before} limit 200))
+        """, ct);
+
     /// <summary>Figures for one realm, or all. The stretch from <paramref name="from"/> up to <paramref name="to"/> bounds everything but <see cref="IncidentCounts.Open"/>.</summary>
     public async Task<IncidentCounts> CountAsync(string? realm, DateTimeOffset from, DateTimeOffset to, CancellationToken ct) =>
         (await db.FindAsync($"""

@@ -2,6 +2,7 @@ using System.Globalization;
 using Npgsql;
 using Platform.Contracts;
 using Platform.Incidents.FromAlerts;
+using Platform.Incidents.Lifecycle;
 using Platform.Messaging;
 using Platform.Postgres;
 
@@ -79,7 +80,8 @@ public sealed class NoteDeedOnAudited(AlertStore alerts, TimelineStore timeline,
 }
 
 /// <summary>Forgets what is older than the retention, a bounded number of rows at a time.</summary>
-public sealed partial class ForgetOldEntries(TimelineStore timeline, AlertStore alerts, TimelineOptions options, TimeProvider clock, ILogger<ForgetOldEntries> logger) : BackgroundService
+public sealed partial class ForgetOldEntries(
+    TimelineStore timeline, AlertStore alerts, IncidentStore incidents, TimelineOptions options, TimeProvider clock, ILogger<ForgetOldEntries> logger) : BackgroundService
 {
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -101,6 +103,10 @@ public sealed partial class ForgetOldEntries(TimelineStore timeline, AlertStore 
             }
 
             while (await alerts.ForgetAsync(before, ct) > 0)
+            {
+            }
+
+            while (await incidents.ForgetAsync(clock.GetUtcNow() - options.IncidentRetention, ct) > 0)
             {
             }
         }

@@ -19,6 +19,10 @@ public sealed class TimelineOptions
     /// <summary>Days for which entries are kept; those of an incident count from its closing.</summary>
     [Setting("INCIDENT_TIMELINE_RETENTION_DAYS"), Range(1, 3650)]
     public TimeSpan Retention { get; init; } = TimeSpan.FromDays(90);
+
+    /// <summary>Days for which a closed incident is kept: what it was, its cause and its times. Its timeline may go before it.</summary>
+    [Setting("INCIDENT_RETENTION_DAYS"), Range(1, 36_500)]
+    public TimeSpan IncidentRetention { get; init; } = TimeSpan.FromDays(730);
 }
 
 /// <summary>A page of the axis.</summary>
@@ -106,7 +110,7 @@ public sealed partial class TimelineReader(TimelineStore store, IMetricsClient m
         EntryKind.Event,
         record.Source,
         record.Message is { Length: > 0 } message ? NewEntry.Bounded(message, NewEntry.MaxTitle) : record.EventType,
-        record.Message,
+        record.Message is null ? null : NewEntry.Bounded(record.Message, NewEntry.MaxMessage),
         record.Level,
         $"/api/v1/monitoring/events?start_time={Time(record)}&end_time={Time(record)}&source={Uri.EscapeDataString(record.Source)}",
         record.Tags);
