@@ -18,5 +18,6 @@ var app = builder.Build();
 app.MapDefaultEndpoints();
 app.MapHealth();
 app.MapStatusPage();
+app.MapDeadLetters("health");
 
 app.Run();
