@@ -31,7 +31,7 @@ public sealed class AlertingWorld : IAsyncLifetime
         Receiver = await Receiver.StartAsync();
         Service = await StartAsync();
         Db = await World.OpenAsync("alertingdb");
-        Moderator = await ClientAsync(Role.Moderator);
+        Moderator = Client(Role.Moderator);
     }
 
     public Task<ServiceProcess> StartAsync(params (string Name, string Value)[] more) =>
@@ -41,8 +41,19 @@ public sealed class AlertingWorld : IAsyncLifetime
             ("OUTBOUND_ALLOWED_NETWORKS", "public,127.0.0.0/8"),
             .. more]);
 
-    public Task<HttpClient> ClientAsync(Role role, string realm = "default", Scopes scopes = Scopes.All, ServiceProcess? service = null) =>
-        World.ClientAsync(service ?? Service, role, realm, scopes, $"key:{role}".ToLowerInvariant());
+    /// <summary>A client of whatever process <see cref="Service"/> is, with a fresh ticket at each request: tickets live for a minute.</summary>
+    public HttpClient Client(Role role, string realm = "default", Scopes scopes = Scopes.All) =>
+        new(new FreshTicket(this, new Caller($"key:{role}".ToLowerInvariant(), role, realm, scopes))) { BaseAddress = new Uri("http://alerting/") };
+
+    private sealed class FreshTicket(AlertingWorld world, Caller caller) : DelegatingHandler(new SocketsHttpHandler())
+    {
+        protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        {
+            request.RequestUri = new Uri(world.Service.Url, request.RequestUri!.PathAndQuery);
+            request.Headers.Authorization = new("Bearer", await world.World.TicketAsync(caller));
+            return await base.SendAsync(request, cancellationToken);
+        }
+    }
 
     /// <summary>Tells of one committed batch of events, as Metrics does.</summary>
     public async Task TellAsync(params TestEvent[] events)

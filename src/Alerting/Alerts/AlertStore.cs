@@ -29,28 +29,23 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
     /// <returns>The id of the open alert.</returns>
     public async Task<Guid> FireAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
     {
-        var inserted = await tx.ExecuteAsync($"""
-            insert into alerts (id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels, group_labels, annotations, event_tags,
-                value, threshold, starts_at, fired_at, why)
-            values ({alert.Id}, {alert.Realm}, {alert.Fingerprint}, {alert.GroupKey}, {alert.RuleId}, {alert.Name}, {alert.Severity.Word()},
-                {WireJson.Name(alert.Source.ToString())}, 'firing', {Json(alert.Labels)}, {Json(alert.GroupLabels)}, {Json(alert.Annotations)}, {Json(alert.EventTags)},
-                {alert.Value}, {alert.Threshold}, {alert.StartsAt}, {alert.FiredAt}, {Json(alert.Why)})
-            on conflict (realm, fingerprint) where state <> 'resolved' do nothing
-            """, ct);
-        if (inserted == 0)
+        if (!await InsertAsync(tx, alert, ct))
         {
             return (await FindOpenAsync(tx, alert.Realm, alert.Fingerprint, ct))?.Id
                 ?? throw new InvalidOperationException($"The alert {alert.Fingerprint} was open and is no longer; the message that raised it comes again.");
         }
 
-        await tx.SendAsync(
-            new AlertFired(
-                alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
-                alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold),
-            ct);
-        await notifications.EnqueueAsync(tx, alert, NotificationStatus.Firing, alert.FiredAt, ct);
-        metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
+        await TellFiredAsync(tx, alert, ct);
         return alert.Id;
+    }
+
+    /// <summary>Keeps and tells an episode that was over when it came to light. It may lie beside an open one of the same labels.</summary>
+    public async Task FirePassedAsync(NpgsqlTransaction tx, Alert alert, DateTimeOffset endsAt, string reason, DateTimeOffset now, CancellationToken ct)
+    {
+        var passed = alert.Resolve(new AlertAct(null, now, reason), endsAt);
+        await InsertAsync(tx, passed, ct);
+        await TellFiredAsync(tx, passed, ct);
+        await TellResolvedAsync(tx, passed, ct);
     }
 
     /// <summary>Ends an episode whose condition is over; nothing happens when somebody has resolved it already.</summary>
@@ -77,8 +72,7 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
             update alerts set state = 'resolved', ends_at = {alert.EndsAt}, resolved_by = {act.By}, resolved_at = {act.At}, resolve_reason = {act.Reason}
             where id = {alert.Id}
             """, ct);
-        await tx.SendAsync(new AlertResolved(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, act.By, act.Reason), ct);
-        await notifications.EnqueueAsync(tx, alert, NotificationStatus.Resolved, act.At, ct);
+        await TellResolvedAsync(tx, alert, ct);
     }
 
     public async Task SaveAcknowledgedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
@@ -133,6 +127,35 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
                 order by resolved_at limit {atMost}
                 for update skip locked))
             """, ct);
+
+    // False when the same label set is open already.
+    private static async Task<bool> InsertAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct) =>
+        await tx.ExecuteAsync($"""
+            insert into alerts (id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels, group_labels, annotations, event_tags,
+                value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why)
+            values ({alert.Id}, {alert.Realm}, {alert.Fingerprint}, {alert.GroupKey}, {alert.RuleId}, {alert.Name}, {alert.Severity.Word()},
+                {WireJson.Name(alert.Source.ToString())}, {WireJson.Name(alert.State.ToString())}, {Json(alert.Labels)}, {Json(alert.GroupLabels)}, {Json(alert.Annotations)},
+                {Json(alert.EventTags)}, {alert.Value}, {alert.Threshold}, {alert.StartsAt}, {alert.FiredAt}, {alert.EndsAt}, {alert.Resolved?.At}, {alert.Resolved?.Reason}, {Json(alert.Why)})
+            on conflict (realm, fingerprint) where state <> 'resolved' do nothing
+            """, ct) == 1;
+
+    private async Task TellFiredAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
+    {
+        await tx.SendAsync(
+            new AlertFired(
+                alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
+                alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold),
+            ct);
+        await notifications.EnqueueAsync(tx, alert, NotificationStatus.Firing, alert.FiredAt, ct);
+        metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
+    }
+
+    private async Task TellResolvedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
+    {
+        var act = alert.Resolved!;
+        await tx.SendAsync(new AlertResolved(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, act.By, act.Reason), ct);
+        await notifications.EnqueueAsync(tx, alert, NotificationStatus.Resolved, act.At, ct);
+    }
 
     private static NpgsqlParameter Json<T>(T value) => Queries.Jsonb(value, WireJson.Options);
 

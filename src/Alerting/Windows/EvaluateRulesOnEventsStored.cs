@@ -39,11 +39,14 @@ public sealed partial class EvaluateRulesOnEventsStored(
     TimeProvider clock,
     ILogger<EvaluateRulesOnEventsStored> logger) : IConsumer<EventsStored>
 {
+    internal const string Over = "The count fell below the threshold.";
     private const string Other = "(other)";
     private const long Tolerance = 60_000_000;
 
     // One batch is handled at a time, so plain fields are enough.
     private RuleIndex _rules = RuleIndex.Empty;
+    private BatchMatch _match = new();
+    private long _at;
     private bool _told;
 
     public async Task HandleAsync(EventsStored message, NpgsqlTransaction tx, CancellationToken ct)
@@ -57,11 +60,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
 
         var now = BatchMatch.Microseconds(clock.GetUtcNow());
         var match = BatchMatch.Of(message.Events, _rules, now + Tolerance);
-        foreach (var ((realm, source), newest) in match.Sources)
-        {
-            clocks.Observe(realm, source, newest, now);
-        }
-
+        (_match, _at) = (match, now);
         metrics.Evaluated(message.Events.Count, match.Hits);
         if (match.Groups.Count > 0)
         {
@@ -71,6 +70,11 @@ public sealed partial class EvaluateRulesOnEventsStored(
 
     public void Committed()
     {
+        foreach (var ((realm, source), newest) in _match.Sources)
+        {
+            clocks.Observe(realm, source, newest, _at);
+        }
+
         if (_told)
         {
             dispatcher.Wake();
@@ -93,45 +97,39 @@ public sealed partial class EvaluateRulesOnEventsStored(
     private async Task<StoredWindow> AddAsync(NpgsqlTransaction tx, GroupHits group, StoredWindow window, long now, CancellationToken ct)
     {
         var shape = WindowShape.Of(group.Rule, options.Lateness);
-        var change = EventWindow.Add(window.Hits, window.Latest, group.Times, shape);
-        var place = clocks.Position(group.Realm, group.Source, now, group.Newest);
-        var (latest, alert) = (window.Latest, window.AlertId);
-        if (latest is { } known && change.Until is { } until && until > known.Until)
+        var place = clocks.Position(group.Realm, group.Source, _match.Sources.GetValueOrDefault((group.Realm, group.Source), group.Newest), now);
+        var (counted, news) = new EventWindow(window.Hits, window.Latest, window.AlertId is not null).Add(group.Times, place, shape);
+        var alert = window.AlertId;
+        foreach (var one in news)
         {
-            latest = known with { Until = until };
-            // Taken for over, but it goes on, and its source is still inside it: people must hear of it again.
-            if (alert is null && until > place)
+            switch (one)
             {
-                alert = await FireAsync(tx, group, new Episode(group.Times.Min(), until, shape.Threshold), ct);
+                case WindowNews.Ended ended:
+                    await EndAsync(tx, alert!.Value, ended.Until, ct);
+                    break;
+                case WindowNews.Began began:
+                    alert = await FireAsync(tx, group, began.Episode, ct);
+                    break;
+                case WindowNews.Passed passed:
+                    _told = true;
+                    var at = clock.GetUtcNow();
+                    await alerts.FirePassedAsync(tx, Describe(group, passed.Episode, at), BatchMatch.Time(passed.Episode.Until), Over, at, ct);
+                    break;
             }
         }
 
-        foreach (var episode in change.Begun)
-        {
-            if (latest is { } former && episode.Until < former.From)
-            {
-                // It came to light late and was over before the one that is known.
-                await EndAsync(tx, await FireAsync(tx, group, episode, ct), episode.Until, ct);
-                continue;
-            }
-
-            await EndAsync(tx, alert, latest?.Until ?? 0, ct);
-            alert = await FireAsync(tx, group, episode, ct);
-            latest = episode;
-        }
-
-        var newest = change.Hits[^1];
+        var newest = counted.Hits[^1];
         // A sender that lags behind its source's other senders lags with the rest of its events, too.
         var lag = Math.Max(0, place - newest);
         return window with
         {
             Source = group.Newest >= newest ? group.Source : window.Source,
-            Hits = change.Hits,
-            Latest = latest,
+            Hits = counted.Hits,
+            Latest = counted.Latest,
             AlertId = alert,
             Position = newest + lag,
             SeenAt = now,
-            ResolveAt = latest?.Until + lag,
+            ResolveAt = counted.Latest?.Until + lag,
             ForgetAt = newest + shape.Length + shape.Lateness + lag,
         };
     }
@@ -142,13 +140,10 @@ public sealed partial class EvaluateRulesOnEventsStored(
         return await alerts.FireAsync(tx, Describe(group, episode, clock.GetUtcNow()), ct);
     }
 
-    private async Task EndAsync(NpgsqlTransaction tx, Guid? alert, long until, CancellationToken ct)
+    private Task EndAsync(NpgsqlTransaction tx, Guid alert, long until, CancellationToken ct)
     {
-        if (alert is { } id)
-        {
-            _told = true;
-            await alerts.ResolveAsync(tx, id, BatchMatch.Time(until), "The count fell below the threshold.", clock.GetUtcNow(), ct);
-        }
+        _told = true;
+        return alerts.ResolveAsync(tx, alert, BatchMatch.Time(until), Over, clock.GetUtcNow(), ct);
     }
 
     internal static Alert Describe(GroupHits group, Episode episode, DateTimeOffset now)

@@ -17,37 +17,80 @@ public sealed record WindowShape(int Threshold, long Length, long Lateness, int 
         new(rule.Threshold, rule.WindowSeconds * 1_000_000L, (long)lateness.TotalMicroseconds, Math.Max(2 * rule.Threshold, 1000));
 }
 
-/// <param name="Hits">What to keep, ascending.</param>
-/// <param name="Begun">Episodes that nobody knew of before these hits, in order of time.</param>
-/// <param name="Until">Where the latest known episode ends now; null when there was none.</param>
-public sealed record WindowChange(long[] Hits, IReadOnlyList<Episode> Begun, long? Until);
+/// <summary>What new hits mean for the alert of a window.</summary>
+public abstract record WindowNews
+{
+    /// <summary>The episode that had an open alert is over since <paramref name="Until"/>.</summary>
+    public sealed record Ended(long Until) : WindowNews;
+
+    /// <summary>An episode began; its alert is the open one from now on.</summary>
+    public sealed record Began(Episode Episode) : WindowNews;
+
+    /// <summary>An episode came to light that was over before the one that is known. Its alert begins and ends at once.</summary>
+    public sealed record Passed(Episode Episode) : WindowNews;
+}
 
 /// <summary>
 /// Counting by event time. Everything follows from the set of hits, not from the order or the moment in which they arrive: the same
 /// hits make the same episodes, in one batch or in many, live or replayed, as long as none is later than the lateness.
 /// </summary>
-public static class EventWindow
+/// <param name="Hits">What is kept, ascending.</param>
+/// <param name="Latest">The latest episode that is known.</param>
+/// <param name="Open">Whether that episode's alert was not yet seen to be over.</param>
+public sealed record EventWindow(long[] Hits, Episode? Latest, bool Open)
 {
-    /// <param name="hits">What was kept so far, ascending.</param>
-    /// <param name="latest">The latest episode known so far.</param>
-    /// <param name="arrived">Times of the new hits, in any order; not empty.</param>
-    public static WindowChange Add(long[] hits, Episode? latest, IReadOnlyCollection<long> arrived, WindowShape shape)
-    {
-        long[] merged = [.. hits, .. arrived];
-        Array.Sort(merged);
+    public static readonly EventWindow Empty = new([], null, false);
 
-        var known = EpisodesOf(hits, shape);
-        if (latest is { } recorded)
+    /// <param name="arrived">Times of the new hits, in any order; not empty.</param>
+    /// <param name="place">How far the source of the hits has come.</param>
+    public (EventWindow Window, IReadOnlyList<WindowNews> News) Add(IReadOnlyCollection<long> arrived, long place, WindowShape shape)
+    {
+        long[] merged = [.. Hits, .. arrived];
+        Array.Sort(merged);
+        var known = EpisodesOf(Hits, shape);
+        if (Latest is { } recorded)
         {
             known.Add(recorded);
         }
 
-        var now = EpisodesOf(merged, shape);
-        var begun = now.Where(episode => !known.Exists(episode.Touches)).ToList();
-        long? until = latest is { } last
-            ? now.Where(last.Touches).Select(episode => episode.Until).Append(last.Until).Max()
-            : null;
-        return new WindowChange(Keep(merged, shape), begun, until);
+        var found = EpisodesOf(merged, shape);
+        var news = new List<WindowNews>();
+        var (latest, open) = (Latest, Open);
+        if (latest is { } before)
+        {
+            var until = found.Where(before.Touches).Select(episode => episode.Until).Append(before.Until).Max();
+            latest = before with { Until = until };
+            // Taken for over, but it went on, and the source is still inside it: people must hear of it again.
+            if (!open && until > before.Until && until > place)
+            {
+                news.Add(new WindowNews.Began(new Episode(arrived.Min(), until, shape.Threshold)));
+                open = true;
+            }
+        }
+
+        foreach (var episode in found)
+        {
+            if (known.Exists(episode.Touches))
+            {
+                continue;
+            }
+
+            if (latest is { } former && episode.Until < former.From)
+            {
+                news.Add(new WindowNews.Passed(episode));
+                continue;
+            }
+
+            if (open)
+            {
+                news.Add(new WindowNews.Ended(latest!.Value.Until));
+            }
+
+            news.Add(new WindowNews.Began(episode));
+            (latest, open) = (episode, true);
+        }
+
+        return (new EventWindow(Keep(merged, shape), latest, open), news);
     }
 
     /// <summary>All episodes that ascending <paramref name="hits"/> make, in order; they do not touch each other.</summary>

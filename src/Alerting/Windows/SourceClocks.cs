@@ -15,26 +15,23 @@ public sealed class SourceClocks
 
     private readonly ConcurrentDictionary<(string Realm, string Source), Seen> _sources = new();
 
-    /// <param name="newest">Newest event time of a batch; microseconds like everything here.</param>
+    /// <summary>Called when a batch is committed, not before: alerts must not resolve by the time of events that are still being counted.</summary>
+    /// <param name="newest">Newest event time of the batch; microseconds like everything here.</param>
     /// <param name="now">The wall clock.</param>
     public void Observe(string realm, string source, long newest, long now)
     {
-        if (_sources.Count >= MaxSources && !_sources.ContainsKey((realm, source)))
+        if (_sources.Count < MaxSources || _sources.ContainsKey((realm, source)))
         {
-            return;
+            _sources.AddOrUpdate((realm, source), static (_, fresh) => fresh, static (_, seen, fresh) => seen.Then(fresh), new Seen(newest, now));
         }
-
-        // Old news counts as the source's place only when nothing newer came within the last second.
-        _sources.AddOrUpdate(
-            (realm, source),
-            static (_, fresh) => fresh,
-            static (_, seen, fresh) => fresh.At - seen.At > Front || fresh.Newest > seen.Position(fresh.At) ? fresh : seen,
-            new Seen(newest, now));
     }
 
-    /// <summary>The source's place now; <paramref name="otherwise"/> when it is not known.</summary>
-    public long Position(string realm, string source, long now, long otherwise) =>
-        Math.Min(now, _sources.TryGetValue((realm, source), out var seen) ? seen.Position(now) : otherwise);
+    /// <summary>Where the source is now, given a batch that is being handled.</summary>
+    public long Position(string realm, string source, long newest, long now)
+    {
+        var fresh = new Seen(newest, now);
+        return Math.Min(now, (_sources.TryGetValue((realm, source), out var seen) ? seen.Then(fresh) : fresh).Position(now));
+    }
 
     /// <summary>Every known source and its place now. Those that were silent for an hour are forgotten.</summary>
     public List<(string Realm, string Source, long Position)> All(long now)
@@ -56,6 +53,9 @@ public sealed class SourceClocks
 
     private readonly record struct Seen(long Newest, long At)
     {
+        // Old news counts as the source's place only when nothing newer came within the last second.
+        public Seen Then(Seen fresh) => fresh.At - At > Front || fresh.Newest > Position(fresh.At) ? fresh : this;
+
         public long Position(long now) => Newest + (now - At);
     }
 }

@@ -72,17 +72,16 @@ public sealed class WindowStore(NpgsqlDataSource db)
     /// Takes alerts off windows whose source has passed the end of their episode. What another replica has locked is left to it.
     /// </summary>
     /// <param name="clocks">The sources' places; a source that is missing goes by the window's own memory.</param>
-    /// <param name="now">Wall clock.</param>
-    /// <param name="grace">How far past the end a source must be.</param>
+    /// <param name="at">Wall clock at the time of <paramref name="clocks"/>: a little ago, see the worker.</param>
     public static Task<List<EndedEpisode>> TakeEndedAsync(
-        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long now, long grace, CancellationToken ct) =>
+        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long at, CancellationToken ct) =>
         tx.QueryAsync($"""
             update event_windows set alert_id = null
             from (
                 select w.key, w.alert_id from event_windows w
                 left join unnest({Realms(clocks)}, {Sources(clocks)}, {Positions(clocks)}) as c (realm, source, position)
                     on c.realm = w.realm and c.source = w.source
-                where w.alert_id is not null and w.resolve_at <= {now - grace} and w.resolve_at <= coalesce(c.position, w.position + {now} - w.seen_at) - {grace}
+                where w.alert_id is not null and w.resolve_at <= {at} and w.resolve_at <= coalesce(c.position, w.position + {at} - w.seen_at)
                 order by w.resolve_at limit {ResolveAtOnce}
                 for update of w skip locked) ended
             where event_windows.key = ended.key
@@ -90,13 +89,13 @@ public sealed class WindowStore(NpgsqlDataSource db)
             """, row => new EndedEpisode(row.GetGuid(0), row.GetGuid(1), row.GetInt64(2)), ct);
 
     /// <summary>Deletes windows in which no hit can matter any more, a bounded number at a time.</summary>
-    public Task<int> ForgetAsync(IReadOnlyList<(string Realm, string Source, long Position)> clocks, long now, CancellationToken ct) =>
+    public Task<int> ForgetAsync(IReadOnlyList<(string Realm, string Source, long Position)> clocks, long at, CancellationToken ct) =>
         db.ExecuteAsync($"""
             delete from event_windows where key = any(array(
                 select w.key from event_windows w
                 left join unnest({Realms(clocks)}, {Sources(clocks)}, {Positions(clocks)}) as c (realm, source, position)
                     on c.realm = w.realm and c.source = w.source
-                where w.alert_id is null and w.forget_at <= {now} and w.forget_at <= coalesce(c.position, w.position + {now} - w.seen_at)
+                where w.alert_id is null and w.forget_at <= {at} and w.forget_at <= coalesce(c.position, w.position + {at} - w.seen_at)
                 limit {ForgetAtOnce}
                 for update of w skip locked))
             """, ct);

@@ -21,6 +21,8 @@ public sealed partial class WindowWorker(
 {
     private const int CountEvery = 15;
 
+    // Places of the sources at earlier ticks, oldest first, back to just before the grace.
+    private readonly Queue<(DateTimeOffset At, List<(string Realm, string Source, long Position)> Places)> _earlier = new();
     private int _ticks;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -37,13 +39,13 @@ public sealed partial class WindowWorker(
         try
         {
             var now = clock.GetUtcNow();
-            var places = clocks.All(BatchMatch.Microseconds(now));
-            while (await ResolveAsync(places, now, ct) > 0)
+            var (at, places) = Before(now - options.Grace, now);
+            while (await ResolveAsync(places, at, now, ct) > 0)
             {
                 dispatcher.Wake();
             }
 
-            while (await windows.ForgetAsync(places, BatchMatch.Microseconds(now), ct) > 0)
+            while (await windows.ForgetAsync(places, at, ct) > 0)
             {
             }
 
@@ -58,14 +60,27 @@ public sealed partial class WindowWorker(
         }
     }
 
-    private async Task<int> ResolveAsync(IReadOnlyList<(string Realm, string Source, long Position)> places, DateTimeOffset now, CancellationToken ct)
+    // Judged is by the places of a grace ago, in wall time: what another replica is still counting then has its chance, at whatever
+    // speed a log is replayed. Just after the start nothing is known, and the windows' own memory decides.
+    private (long At, IReadOnlyList<(string Realm, string Source, long Position)> Places) Before(DateTimeOffset time, DateTimeOffset now)
+    {
+        _earlier.Enqueue((now, clocks.All(BatchMatch.Microseconds(now))));
+        while (_earlier.Count > 1 && _earlier.ElementAt(1).At <= time)
+        {
+            _earlier.Dequeue();
+        }
+
+        return _earlier.Peek() is var oldest && oldest.At <= time ? (BatchMatch.Microseconds(oldest.At), oldest.Places) : (BatchMatch.Microseconds(time), []);
+    }
+
+    private async Task<int> ResolveAsync(IReadOnlyList<(string Realm, string Source, long Position)> places, long at, DateTimeOffset now, CancellationToken ct)
     {
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        var ended = await WindowStore.TakeEndedAsync(tx, places, BatchMatch.Microseconds(now), (long)options.Grace.TotalMicroseconds, ct);
+        var ended = await WindowStore.TakeEndedAsync(tx, places, at, ct);
         foreach (var episode in ended)
         {
-            await alerts.ResolveAsync(tx, episode.AlertId, BatchMatch.Time(episode.Until), "The count fell below the threshold.", now, ct);
+            await alerts.ResolveAsync(tx, episode.AlertId, BatchMatch.Time(episode.Until), EvaluateRulesOnEventsStored.Over, now, ct);
         }
 
         await tx.CommitAsync(ct);
