@@ -54,11 +54,11 @@ public sealed partial class DenialRecorder(
     {
         using var timer = new PeriodicTimer(Every, clock);
         var tick = timer.WaitForNextTickAsync(stoppingToken).AsTask();
+        var noted = _queue.Reader.WaitToReadAsync(stoppingToken).AsTask();
         try
         {
             while (true)
             {
-                var noted = _queue.Reader.WaitToReadAsync(stoppingToken).AsTask();
                 await await Task.WhenAny(noted, tick);
                 if (tick.IsCompleted)
                 {
@@ -66,6 +66,11 @@ public sealed partial class DenialRecorder(
                 }
 
                 await TickAsync(stoppingToken);
+                // Asked again only when answered: each question waits in the queue's memory until then.
+                if (noted.IsCompleted)
+                {
+                    noted = _queue.Reader.WaitToReadAsync(stoppingToken).AsTask();
+                }
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
