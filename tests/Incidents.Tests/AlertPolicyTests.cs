@@ -85,6 +85,13 @@ public sealed class AlertPolicyTests
     [InlineData(Severity.Info, false)]
     public void Only_critical_and_high_alerts_are_worth_an_incident(Severity severity, bool expected) => Assert.Equal(expected, AlertPolicy.Opens(severity));
 
+    [Theory]
+    [InlineData("5 events within 300 s", "Failed logins: 5 events within 300 s")]
+    [InlineData("5 failed logins from 203.0.113.9", "5 failed logins from 203.0.113.9")]
+    [InlineData("", "Failed logins")]
+    public void The_title_says_what_as_well_as_how_much(string summary, string title) =>
+        Assert.Equal(title, AlertPolicy.Open(Messages.Fired(First, "default", "group", Noon) with { Summary = summary }, Noon).Title);
+
     [Fact]
     public void Long_group_keys_are_cut_and_still_differ()
     {

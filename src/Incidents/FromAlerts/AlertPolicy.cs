@@ -80,7 +80,7 @@ public static class AlertPolicy
     {
         var startsAt = alert.StartsAt.ToUniversalTime();
         return new Incident(
-            Guid.CreateVersion7(now), alert.Realm, Bounded(alert.Summary is { Length: > 0 } summary ? summary : alert.Name, IncidentInput.MaxTitle),
+            Guid.CreateVersion7(now), alert.Realm, Bounded(Title(alert), IncidentInput.MaxTitle),
             alert.Annotations.TryGetValue("description", out var description) ? Bounded(description, IncidentInput.MaxText) : null,
             alert.Severity, IncidentStatus.Open, null, null, Incident.System, GroupKey(alert.GroupKey), alert.EventTags, startsAt, now, null, null, null, now, 1);
     }
@@ -95,6 +95,12 @@ public static class AlertPolicy
     public static string GroupKey(string key) => key.Length <= 400
         ? Timeline.NewEntry.Bounded(key, 400)
         : $"{Timeline.NewEntry.Bounded(key[..300], 300)}#{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))}";
+
+    // A summary often says how much and where, and leaves it to the name to say what.
+    private static string Title(AlertFired alert) =>
+        string.IsNullOrEmpty(alert.Summary) ? alert.Name
+        : alert.Summary.Contains(alert.Name, StringComparison.OrdinalIgnoreCase) ? alert.Summary
+        : $"{alert.Name}: {alert.Summary}";
 
     private static string Bounded(string text, int longest) => Timeline.NewEntry.Bounded(text, longest);
 
