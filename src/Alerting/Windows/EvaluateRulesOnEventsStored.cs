@@ -199,6 +199,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
 
             var existing = (await WindowStore.ExistingAsync(tx, [.. all.Select(group => group.Key)], ct)).ToHashSet();
             var folded = new Dictionary<string, GroupHits>();
+            var groupsFolded = 0;
             foreach (var group in all)
             {
                 if (existing.Contains(group.Key) || room-- > 0)
@@ -214,12 +215,13 @@ public sealed partial class EvaluateRulesOnEventsStored(
                 }
 
                 other.Add(group);
+                groupsFolded++;
             }
 
             bounded.AddRange(folded.Values);
             if (folded.Count > 0)
             {
-                metrics.Folded(all.Count - bounded.Count);
+                metrics.Folded(groupsFolded);
                 Folded(ofRule.Key.Name, options.MaxGroups);
             }
         }
