@@ -44,7 +44,14 @@ internal sealed class Ledger(HostFolder folder)
                 _entries[name] = process;
             }
 
-            folder.Write(FileName, _entries);
+            try
+            {
+                folder.Write(FileName, _entries);
+            }
+            catch (IOException)
+            {
+                // A full disk must not keep a crashed service down. Where the kernel ends the children of a killed host, nothing is lost.
+            }
         }
     }
 

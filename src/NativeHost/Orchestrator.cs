@@ -16,6 +16,7 @@ internal sealed class Orchestrator(IReadOnlyList<Resource> resources, IConfigura
     private readonly Launcher _launcher = new();
     private readonly HttpClient _http = new(new SocketsHttpHandler { UseProxy = false, AllowAutoRedirect = false });
     private IReadOnlyList<Supervised> _running = [];
+    private IReadOnlyDictionary<Resource, int> _depths = new Dictionary<Resource, int>();
     private HostFolder? _folder;
     private Ledger? _ledger;
     private StatusPage? _page;
@@ -29,6 +30,7 @@ internal sealed class Orchestrator(IReadOnlyList<Resource> resources, IConfigura
     public async Task StartAsync(CancellationToken ct)
     {
         var started = TimeProvider.System.GetTimestamp();
+        _depths = Depths(resources);
         _folder = HostFolder.Open(HostFolder.Locate(configuration));
         _ledger = new(_folder);
         if (await _ledger.EndLeftoversAsync(ct) is > 0 and var left)
@@ -39,7 +41,6 @@ internal sealed class Orchestrator(IReadOnlyList<Resource> resources, IConfigura
         Secrets.Resolve(resources.OfType<ParameterResource>(), configuration, _folder);
         var statusPort = Ports.From(configuration).Allocate(resources);
         _running = [.. resources.SelectMany(resource => Plan(resource, _folder, _ledger))];
-        _ = Depths(resources);
         _page = StatusPage.Start(statusPort, _running);
         _folder.Write("apphost.json", new { Pid = Environment.ProcessId, StatusUrl, GatewayUrl = ExternalUrl(), Data = _folder.Path });
 
@@ -68,9 +69,8 @@ internal sealed class Orchestrator(IReadOnlyList<Resource> resources, IConfigura
         }
 
         console.Say("Stopping …");
-        var depths = Depths(resources);
         var clock = Stopwatch.StartNew();
-        foreach (var level in _running.GroupBy(supervised => depths[supervised.Resource]).OrderByDescending(level => level.Key))
+        foreach (var level in _running.GroupBy(supervised => _depths[supervised.Resource]).OrderByDescending(level => level.Key))
         {
             var patience = level.Key == 0 ? PatienceWithServers : PatienceWithServices - clock.Elapsed;
             await Task.WhenAll(level.Select(supervised => supervised.StopAsync(patience > TimeSpan.FromSeconds(1) ? patience : TimeSpan.FromSeconds(1))));

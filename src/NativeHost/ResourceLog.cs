@@ -40,7 +40,6 @@ internal sealed class ResourceLog(string name, string path, bool onConsole)
                 return [];
             }
 
-            _file.Flush();
             using var reader = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             reader.Seek(-Math.Min(reader.Length, 16 * 1024), SeekOrigin.End);
             return [.. new StreamReader(reader).ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).TakeLast(lines)];
@@ -51,21 +50,34 @@ internal sealed class ResourceLog(string name, string path, bool onConsole)
     {
         lock (_writing)
         {
-            if (_file is { Length: > MaxBytes })
+            try
             {
-                _file.Dispose();
-                _file = null;
-                File.Move(path, $"{path}.1", overwrite: true);
+                Append(bytes);
+            }
+            catch (IOException)
+            {
+                // The disk is full. The process must still get rid of its output, or it would stand still when its pipe is full.
             }
 
-            _file ??= new(path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete);
-            _file.Write(bytes);
-            _file.Flush();
             if (onConsole)
             {
                 Print(Encoding.UTF8.GetString(bytes));
             }
         }
+    }
+
+    private void Append(ReadOnlySpan<byte> bytes)
+    {
+        if (_file is { Length: > MaxBytes })
+        {
+            _file.Dispose();
+            _file = null;
+            File.Move(path, $"{path}.1", overwrite: true);
+        }
+
+        // Unbuffered: what a process said last is there when it crashes, and a full disk leaves nothing behind to fail again.
+        _file ??= new(path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+        _file.Write(bytes);
     }
 
     private void Print(string text)

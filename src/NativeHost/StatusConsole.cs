@@ -9,9 +9,16 @@ internal sealed class StatusConsole(bool isQuiet, bool showsLogs)
 
     public void Say(string text)
     {
-        if (!isQuiet)
+        try
         {
-            Console.WriteLine(text);
+            if (!isQuiet)
+            {
+                Console.WriteLine(text);
+            }
+        }
+        catch (IOException)
+        {
+            // The terminal was closed. What follows is the orderly end, which must not depend on it.
         }
     }
 

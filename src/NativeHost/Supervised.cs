@@ -1,4 +1,3 @@
-using System.ComponentModel;
 using Aspire.Hosting;
 using Aspire.Hosting.ApplicationModel;
 
@@ -97,9 +96,13 @@ internal sealed class Supervised(
         {
             // Asked to end while nothing ran.
         }
+        catch (DistributedApplicationException error)
+        {
+            Crashed($"is not started: {error.Message}");
+        }
 
         await runnable.StoppedAsync();
-        if (Status.State != ResourceState.Finished)
+        if (Status.State != ResourceState.Finished && _stop.IsCancellationRequested)
         {
             Change(Status with { State = ResourceState.Stopped, Reason = null, Pid = null });
         }
@@ -116,7 +119,7 @@ internal sealed class Supervised(
             await runnable.PrepareAsync(launcher, log, _stop.Token);
             child = await launcher.StartAsync(await runnable.CommandAsync(_stop.Token), log);
         }
-        catch (Exception error) when (error is DistributedApplicationException or IOException or UnauthorizedAccessException or Win32Exception)
+        catch (Exception error) when (error is not OperationCanceledException)
         {
             Crashed($"cannot be started: {error.Message}");
             return TimeSpan.Zero;
