@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using Platform.Metrics.Events;
+using Platform.Testing;
 
 namespace Platform.Metrics.Tests;
 
@@ -114,13 +115,7 @@ public sealed class EventParserTests
     [Fact]
     public void The_vocabulary_is_the_one_of_the_documentation()
     {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "Platform.sln")))
-        {
-            folder = folder.Parent ?? throw new InvalidOperationException("The tests do not run inside the repository.");
-        }
-
-        var text = File.ReadAllText(Path.Combine(folder.FullName, "docs", "events.md"));
+        var text = File.ReadAllText(Path.Combine(RepositoryFolder.Path, "docs", "events.md"));
         var table = text[text.IndexOf("| action |", StringComparison.Ordinal)..text.IndexOf("New actions are added here first", StringComparison.Ordinal)];
         var documented = table.Split('\n').Skip(2).Where(line => line.StartsWith("| `", StringComparison.Ordinal))
             .SelectMany(line => line.Split('|')[1].Split(',')).Select(word => word.Trim(' ', '`'));

@@ -1,0 +1,193 @@
+using System.Net;
+using System.Text;
+using System.Text.Json;
+using Platform.Testing;
+
+namespace Platform.EndToEnd.Tests;
+
+/// <summary>Who may call what: every endpoint × every role × a foreign realm, through the gateway.</summary>
+public sealed class AccessTests(PlatformFixture fixture)
+{
+    // public: anybody · ingest, read: a user whose key has that scope · both: a user with both scopes · moderator · admin · audit: auditor and admin ·
+    // operator: an admin of all realms
+    private const string Table = """
+        POST   /api/v1/monitoring/events                                   ingest
+        GET    /api/v1/monitoring/events                                   read
+        GET    /api/v1/monitoring/stats                                    read
+        GET    /monitoring/health/                                         public
+        GET    /monitoring/status/                                         public
+        GET    /monitoring/health/detailed/                                read
+        GET    /api/health                                                 read
+        GET    /api/v1/monitoring/health/checks                            read
+        GET    /api/v1/monitoring/health/checks/{component}/history        read
+        GET    /api/v1/monitoring/rules                                    moderator
+        POST   /api/v1/monitoring/rules                                    moderator
+        POST   /api/v1/monitoring/alerts                                   moderator
+        GET    /api/v1/monitoring/rules/{id}                               moderator
+        PUT    /api/v1/monitoring/rules/{id}                               moderator
+        DELETE /api/v1/monitoring/rules/{id}                               moderator
+        POST   /api/v1/monitoring/rules/restore-defaults                   moderator
+        GET    /api/v1/monitoring/alerts                                   read
+        GET    /api/v1/monitoring/alerts/{id}                              read
+        POST   /api/v1/monitoring/alerts/create                            moderator
+        POST   /api/v1/monitoring/alerts/{id}/acknowledge                  moderator
+        POST   /api/v1/monitoring/alerts/{id}/resolve                      moderator
+        POST   /monitoring/alerts/create/                                  moderator
+        POST   /monitoring/alerts/{id}/acknowledge/                        moderator
+        POST   /monitoring/alerts/{id}/resolve/                            moderator
+        GET    /api/v1/monitoring/notifications                            moderator
+        POST   /api/v1/monitoring/incidents                                both
+        GET    /api/v1/monitoring/incidents                                read
+        GET    /api/v1/monitoring/incidents/{id}                           read
+        PUT    /api/v1/monitoring/incidents/{id}                           moderator
+        POST   /api/v1/monitoring/incidents/{id}/assign                    moderator
+        POST   /api/v1/monitoring/incidents/{id}/notes                     both
+        GET    /api/v1/monitoring/incidents/{id}/timeline                  read
+        GET    /api/v1/monitoring/audit                                    audit
+        GET    /api/v1/monitoring/audit/{id}                               audit
+        GET    /api/v1/monitoring/audit/verify                             audit
+        GET    /api/v1/monitoring/audit/public-key                         audit
+        GET    /api/v1/monitoring/audit/export                             audit
+        GET    /api/v1/monitoring/compliance/report                        audit
+        GET    /monitoring/compliance/report/                              audit
+        POST   /api/v1/monitoring/compliance/subjects/{subject}/erase      admin
+        GET    /api/v1/monitoring/api-keys                                 admin
+        POST   /api/v1/monitoring/api-keys                                 admin
+        DELETE /api/v1/monitoring/api-keys/{id}                            admin
+        GET    /api/v1/monitoring/dead-letters/metrics                     operator
+        GET    /api/v1/monitoring/dead-letters/health                      operator
+        GET    /api/v1/monitoring/dead-letters/alerting                    operator
+        GET    /api/v1/monitoring/dead-letters/incidents                   operator
+        GET    /api/v1/monitoring/dead-letters/compliance                  operator
+        GET    /api/v1/monitoring/dead-letters/gateway                     operator
+        POST   /api/v1/monitoring/dead-letters/metrics/{messageId}/replay     operator
+        POST   /api/v1/monitoring/dead-letters/health/{messageId}/replay      operator
+        POST   /api/v1/monitoring/dead-letters/alerting/{messageId}/replay    operator
+        POST   /api/v1/monitoring/dead-letters/incidents/{messageId}/replay   operator
+        POST   /api/v1/monitoring/dead-letters/compliance/{messageId}/replay  operator
+        POST   /api/v1/monitoring/dead-letters/gateway/{messageId}/replay     operator
+        GET    /openapi/v1.json                                            read
+        GET    /internal/metrics                                           admin
+        """;
+
+    // Which credentials each word of the table lets in.
+    private static readonly Dictionary<string, string[]> Reach = new()
+    {
+        ["public"] = ["anonymous", "ingest", "read", "both", "moderator", "admin", "auditor", "operator"],
+        ["ingest"] = ["ingest", "both", "moderator", "admin", "operator"],
+        ["read"] = ["read", "both", "moderator", "admin", "operator"],
+        ["both"] = ["both", "moderator", "admin", "operator"],
+        ["moderator"] = ["moderator", "admin", "operator"],
+        ["admin"] = ["admin", "operator"],
+        ["audit"] = ["auditor", "admin", "operator"],
+        ["operator"] = ["operator"],
+    };
+
+    private static CancellationToken Ct => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Every_endpoint_lets_in_exactly_the_roles_of_the_table()
+    {
+        using var anonymous = new GatewayClient(fixture.Platform.GatewayUrl, null);
+        using var ingest = await fixture.Admin.WithKeyAsync("user", "home", "ingest");
+        using var read = await fixture.Admin.WithKeyAsync("user", "home", "read");
+        using var both = await fixture.Admin.WithKeyAsync("user", "home");
+        using var moderator = await fixture.Admin.WithKeyAsync("moderator", "home");
+        using var admin = await fixture.Admin.WithKeyAsync("admin", "home");
+        using var auditor = await fixture.Admin.WithKeyAsync("auditor", "home");
+        var clients = new Dictionary<string, GatewayClient>
+        {
+            ["anonymous"] = anonymous, ["ingest"] = ingest, ["read"] = read, ["both"] = both,
+            ["moderator"] = moderator, ["admin"] = admin, ["auditor"] = auditor, ["operator"] = fixture.Admin,
+        };
+
+        var wrong = new List<string>();
+        foreach (var (method, path, word) in Rows())
+        {
+            foreach (var (name, client) in clients)
+            {
+                var status = await CallAsync(client, method, path);
+                var isIn = status is not (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden);
+                var expected = Reach[word].Contains(name) ? isIn : status == (name == "anonymous" ? HttpStatusCode.Unauthorized : HttpStatusCode.Forbidden);
+                if (!expected || (int)status >= 500)
+                {
+                    wrong.Add($"{method} {path} as {name}: {(int)status}");
+                }
+            }
+        }
+
+        Assert.Empty(wrong);
+    }
+
+    [Fact]
+    public async Task No_role_reaches_a_foreign_realm()
+    {
+        using var ingest = await fixture.Admin.WithKeyAsync("user", "abroad");
+        using var moderator = await fixture.Admin.WithKeyAsync("moderator", "abroad");
+        using var admin = await fixture.Admin.WithKeyAsync("admin", "abroad");
+        using var auditor = await fixture.Admin.WithKeyAsync("auditor", "abroad");
+
+        var wrong = new List<string>();
+        foreach (var (method, path, word) in Rows().Where(row => row.Word != "public"))
+        {
+            foreach (var client in (GatewayClient[])[ingest, moderator, admin, auditor])
+            {
+                var status = await CallAsync(client, method, $"{path}?realm=home");
+                if (status != HttpStatusCode.Forbidden)
+                {
+                    wrong.Add($"{method} {path}?realm=home ({word}): {(int)status}");
+                }
+            }
+        }
+
+        Assert.Empty(wrong);
+    }
+
+    [Fact]
+    public async Task The_table_and_the_documentation_know_every_operation_of_the_OpenAPI_document()
+    {
+        var document = await fixture.Admin.GetAsync("/openapi/v1.json");
+        var documentation = await File.ReadAllTextAsync(Path.Combine(RepositoryFolder.Path, "docs", "api.md"), Ct);
+        var known = Rows().Select(row => $"{row.Method} {Normal(row.Path)}").ToHashSet(StringComparer.Ordinal);
+
+        var operations = document.GetProperty("paths").EnumerateObject()
+            .SelectMany(path => path.Value.EnumerateObject().Where(part => part.Name is "get" or "post" or "put" or "delete" or "patch").Select(part => $"{part.Name.ToUpperInvariant()} {Normal(path.Name)}"))
+            .ToList();
+
+        Assert.False(document.TryGetProperty("x-unavailable", out var missing) && missing.GetArrayLength() > 0, $"Services did not answer: {missing}");
+        Assert.Empty(operations.Where(operation => !known.Contains(operation)));
+        Assert.Empty(Rows().Where(row => !documentation.Contains(Trim(row.Path), StringComparison.Ordinal)).Select(row => row.Path));
+    }
+
+    private static IEnumerable<(HttpMethod Method, string Path, string Word)> Rows() =>
+        Table.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Select(cells => (new HttpMethod(cells[0]), cells[1], cells[2]));
+
+    // Names of path parameters and a slash at the end do not matter.
+    private static string Normal(string path) =>
+        string.Join('/', path.TrimEnd('/').Split('/').Select(part => part.StartsWith('{') ? "{}" : part));
+
+    private static string Trim(string path) => path.TrimEnd('/');
+
+    private static async Task<HttpStatusCode> CallAsync(GatewayClient client, HttpMethod method, string path)
+    {
+        var place = path.Replace("{component}", "postgres", StringComparison.Ordinal).Replace("{subject}", "nobody", StringComparison.Ordinal)
+            .Replace("{id}", "01900000-0000-7000-8000-000000000000", StringComparison.Ordinal).Replace("{messageId}", "none", StringComparison.Ordinal);
+        using var request = new HttpRequestMessage(method, new Uri(place, UriKind.Relative));
+        if (method != HttpMethod.Get && method != HttpMethod.Delete)
+        {
+            request.Content = new StringContent("{}", Encoding.UTF8, "application/json");
+        }
+
+        using var answer = await client.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Ct);
+        if ((int)answer.StatusCode >= 400)
+        {
+            Assert.Equal("application/problem+json", answer.Content.Headers.ContentType?.MediaType);
+            var problem = JsonElement.Parse(await answer.Content.ReadAsStringAsync(Ct));
+            Assert.False(string.IsNullOrEmpty(problem.GetProperty("traceId").GetString()), $"{method} {path} has no traceId.");
+        }
+
+        return answer.StatusCode;
+    }
+}
