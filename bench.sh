@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Measures the platform on this machine, as ratios or against limits, all in one run. Figures and what they mean: docs/performance.md
+#
+#   ./bench.sh                  everything (about half an hour on two cores)
+#   ./bench.sh ingest latency   only these
+#   ./bench.sh faults           the kill tests with 10,000 events in flight at each kill
+#   ./bench.sh --help           the list
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source deploy/native/prepare.sh
+prepare_machine
+
+names=("$@")
+if [[ ${#names[@]} -eq 0 ]]; then
+    names=(start ingest latency timeline faults)
+fi
+
+build Platform.sln .built-solution AppHost src ServiceDefaults tests bench Platform.sln
+for name in "${names[@]}"; do
+    if [[ $name == faults ]]; then
+        echo "== faults"
+        PLATFORM_FAULT_EVENTS=10000 artifacts/bin/EndToEnd.Tests/release/Platform.EndToEnd.Tests \
+            -class Platform.EndToEnd.Tests.FaultTests -noColor -noLogo -diagnostics
+    else
+        artifacts/bin/Bench/release/Platform.Bench "$name"
+    fi
+done

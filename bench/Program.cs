@@ -1,0 +1,34 @@
+using Platform.Bench;
+
+var benches = new (string Name, string What, Func<CancellationToken, Task> Run)[]
+{
+    ("start", "from nothing and from kept data to everything healthy, and the memory of the idle platform", Footprint.RunAsync),
+    ("ingest", "events through the gateway against binary COPY into the same table", Ingest.RunAsync),
+    ("latency", "one event to the webhook's receiver", Latency.RunAsync),
+    ("timeline", "first page of an incident's timeline over ten million events", Timeline.RunAsync),
+};
+
+if (args is [] or ["--help"] or ["-h"] || args.Except(benches.Select(bench => bench.Name)).FirstOrDefault() is not null)
+{
+    Console.WriteLine("Usage: ./bench.sh [name …]      all of them unless named; faults runs the kill tests at full size");
+    foreach (var (name, what, _) in benches)
+    {
+        Console.WriteLine($"  {name,-10} {what}");
+    }
+
+    return args is [] or ["--help"] or ["-h"] ? 0 : 2;
+}
+
+using var stop = new CancellationTokenSource();
+Console.CancelKeyPress += (_, press) =>
+{
+    press.Cancel = true;
+    stop.Cancel();
+};
+foreach (var name in args)
+{
+    Console.WriteLine($"== {name}");
+    await benches.Single(bench => bench.Name == name).Run(stop.Token);
+}
+
+return 0;
