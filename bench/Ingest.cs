@@ -110,7 +110,7 @@ internal static class Ingest
             var action = random.Next(10) switch { < 4 => "token_refresh", < 7 => "login", < 8 => "logout", _ => "mfa_verify" };
             body.Append(index == 0 ? "" : ",").Append(CultureInfo.InvariantCulture, $$$"""
                 {"event_type":"log","source":"auth-api","message":"{{{action}}} succeeded","level":"info","tags":{"action":"{{{action}}}","outcome":"success","user_id":"user-{{{random.Next(5000)}}}","session_id":"{{{random.NextInt64():x16}}}","ip_address":"198.51.{{{random.Next(100)}}}.{{{random.Next(250)}}}","provider":"password","request_id":"{{{random.NextInt64():x16}}}{{{random.NextInt64():x16}}}","endpoint":"/{{{action}}}"},"payload":{"duration_ms":{{{random.Next(400)}}}}}
-                """.Trim());
+                """);
         }
 
         return Encoding.UTF8.GetBytes(body.Append(']').ToString());
