@@ -26,7 +26,7 @@ public sealed class AccessTests(PlatformFixture fixture)
         GET    /api/v1/monitoring/rules/{id}                               moderator
         PUT    /api/v1/monitoring/rules/{id}                               moderator
         DELETE /api/v1/monitoring/rules/{id}                               moderator
-        POST   /api/v1/monitoring/rules/restore-defaults                   moderator
+        POST   /api/v1/monitoring/rules/restore-defaults                   operator
         GET    /api/v1/monitoring/alerts                                   read
         GET    /api/v1/monitoring/alerts/{id}                              read
         POST   /api/v1/monitoring/alerts/create                            moderator
@@ -109,7 +109,7 @@ public sealed class AccessTests(PlatformFixture fixture)
                 var status = await CallAsync(client, method, path);
                 var isIn = status is not (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden);
                 var expected = Reach[word].Contains(name) ? isIn : status == (name == "anonymous" ? HttpStatusCode.Unauthorized : HttpStatusCode.Forbidden);
-                if (!expected || (int)status >= 500)
+                if (!expected || ((int)status >= 500 && !IsHealthWord(path)))
                 {
                     wrong.Add($"{method} {path} as {name}: {(int)status}");
                 }
@@ -168,6 +168,9 @@ public sealed class AccessTests(PlatformFixture fixture)
     private static string Normal(string path) =>
         string.Join('/', path.TrimEnd('/').Split('/').Select(part => part.StartsWith('{') ? "{}" : part));
 
+    // Their 503 is the answer, in the shape that load balancers and seed 002 expect: the platform is not healthy (yet).
+    private static bool IsHealthWord(string path) => path is "/monitoring/health/" or "/api/health";
+
     private static async Task<HttpStatusCode> CallAsync(GatewayClient client, HttpMethod method, string path)
     {
         var place = path.Replace("{component}", "postgres", StringComparison.Ordinal).Replace("{subject}", "nobody", StringComparison.Ordinal)
@@ -179,7 +182,7 @@ public sealed class AccessTests(PlatformFixture fixture)
         }
 
         using var answer = await client.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Ct);
-        if ((int)answer.StatusCode >= 400)
+        if ((int)answer.StatusCode >= 400 && !(IsHealthWord(path) && answer.StatusCode == HttpStatusCode.ServiceUnavailable))
         {
             Assert.Equal("application/problem+json", answer.Content.Headers.ContentType?.MediaType);
             var problem = JsonElement.Parse(await answer.Content.ReadAsStringAsync(Ct));

@@ -28,12 +28,13 @@ public static class AlertsApi
 
     public static IEndpointRouteBuilder MapAlerts(this IEndpointRouteBuilder app)
     {
+        var read = app.MapGroup("/api/v1/monitoring").WithTags("Alerts").RequireAuthorization(Access.UserRead);
+        read.MapGet("/alerts", ListAsync);
+        read.MapGet("/alerts/{id:guid}", FindAsync);
+
+        // The second prefix is that of seed 001.
         foreach (var prefix in (string[])["/api/v1/monitoring", "/monitoring"])
         {
-            var read = app.MapGroup(prefix).WithTags("Alerts").RequireAuthorization(Access.UserRead);
-            read.MapGet("/alerts", ListAsync);
-            read.MapGet("/alerts/{id:guid}", FindAsync);
-
             var write = app.MapGroup(prefix).WithTags("Alerts").RequireAuthorization(Access.ModeratorWrite);
             write.MapPost("/alerts/create", RaiseAsync);
             write.MapPost("/alerts/{id:guid}/acknowledge", AcknowledgeAsync);

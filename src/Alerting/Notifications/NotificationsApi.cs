@@ -22,11 +22,7 @@ public static class NotificationsApi
 
     public static IEndpointRouteBuilder MapNotifications(this IEndpointRouteBuilder app)
     {
-        foreach (var prefix in (string[])["/api/v1/monitoring", "/monitoring"])
-        {
-            app.MapGet($"{prefix}/notifications", ListAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorRead);
-        }
-
+        app.MapGet("/api/v1/monitoring/notifications", ListAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorRead);
         return app;
     }
 

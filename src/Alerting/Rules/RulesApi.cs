@@ -22,20 +22,16 @@ public static class RulesApi
 
     public static IEndpointRouteBuilder MapRules(this IEndpointRouteBuilder app)
     {
-        foreach (var prefix in (string[])["/api/v1/monitoring", "/monitoring"])
-        {
-            var read = app.MapGroup(prefix).WithTags("Rules").RequireAuthorization(Access.ModeratorRead);
-            read.MapGet("/rules", ListAsync);
-            read.MapGet("/rules/{id:guid}", FindAsync);
+        var read = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorRead);
+        read.MapGet("/rules", ListAsync);
+        read.MapGet("/rules/{id:guid}", FindAsync);
 
-            var write = app.MapGroup(prefix).WithTags("Rules").RequireAuthorization(Access.ModeratorWrite);
-            write.MapPost("/alerts", CreateAsync);
-            write.MapPost("/rules", CreateAsync);
-            write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync);
-            write.MapPut("/rules/{id:guid}", ChangeAsync);
-            write.MapDelete("/rules/{id:guid}", DeleteAsync);
-        }
-
+        var write = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorWrite);
+        write.MapPost("/alerts", CreateAsync);
+        write.MapPost("/rules", CreateAsync);
+        write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync);
+        write.MapPut("/rules/{id:guid}", ChangeAsync);
+        write.MapDelete("/rules/{id:guid}", DeleteAsync);
         return app;
     }
 
