@@ -63,8 +63,9 @@ field() {
 }
 
 play() {
-    "$binaries/DemoBackend/release/Platform.DemoBackend" replay "$replay" --speed "$speed" \
-        --gateway "$(field gateway_url "$data/apphost.json")" --api-key "$(field ingestkey "$data/secrets.json")"
+    # The key goes by the environment: arguments are for everybody on the machine to see.
+    PLATFORM_API_KEY=$(field ingestkey "$data/secrets.json") "$binaries/DemoBackend/release/Platform.DemoBackend" replay "$replay" --speed "$speed" \
+        --gateway "$(field gateway_url "$data/apphost.json")"
 }
 
 if [[ -e $data/apphost.json ]] && kill -0 "$(field pid "$data/apphost.json")" 2>/dev/null; then

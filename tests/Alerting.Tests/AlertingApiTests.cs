@@ -126,9 +126,9 @@ public sealed class AlertingApiTests(AlertingWorld world) : IClassFixture<Alerti
         while (cursor is not null);
 
         Assert.Equal(["4", "3", "2", "1", "0"], seen);
-        Assert.Single((await world.GetAsync("monitoring/alerts/?name=paged&severity=critical")).GetProperty("items").EnumerateArray());
-        Assert.Empty((await world.GetAsync("monitoring/alerts?name=paged&to=2020-01-01T00:00:00Z")).GetProperty("items").EnumerateArray());
-        Assert.Equal(HttpStatusCode.BadRequest, await StatusAsync(world.Moderator, HttpMethod.Get, "monitoring/alerts?state=loud&from=yesterday&cursor=x"));
+        Assert.Single((await world.GetAsync("api/v1/monitoring/alerts/?name=paged&severity=critical")).GetProperty("items").EnumerateArray());
+        Assert.Empty((await world.GetAsync("api/v1/monitoring/alerts?name=paged&to=2020-01-01T00:00:00Z")).GetProperty("items").EnumerateArray());
+        Assert.Equal(HttpStatusCode.BadRequest, await StatusAsync(world.Moderator, HttpMethod.Get, "api/v1/monitoring/alerts?state=loud&from=yesterday&cursor=x"));
     }
 
     [Theory]

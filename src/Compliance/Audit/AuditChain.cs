@@ -34,14 +34,17 @@ public sealed class AuditChain(SubjectKeys subjects, TimeProvider clock)
             return head;
         }
 
-        if (await tx.FindAsync($"select seq from audit_records where realm = {realm} order by seq desc limit 1", row => row.GetInt64(0), ct) is > 0 and var last)
+        // The insert waits for a replica that is making the same head; only then is it known whether this chain is new.
+        await tx.ExecuteAsync($"insert into audit_chains (realm, seq, hash, recorded_at) values ({realm}, 0, {AuditRecord.Genesis}, {DateTimeOffset.UnixEpoch}) on conflict do nothing", ct);
+        var made = (await FindAndLockAsync(realm, tx, ct))!;
+        if (made.Seq == 0
+            && await tx.FindAsync($"select seq from audit_records where realm = {realm} order by seq desc limit 1", row => row.GetInt64(0), ct) is > 0 and var last)
         {
             throw new InvalidOperationException(
                 $"The chain of realm '{realm}' has {last} records but its head is missing, so somebody removed it. Verify the chain, then restore the row of audit_chains from a backup.");
         }
 
-        await tx.ExecuteAsync($"insert into audit_chains (realm, seq, hash, recorded_at) values ({realm}, 0, {AuditRecord.Genesis}, {DateTimeOffset.UnixEpoch}) on conflict do nothing", ct);
-        return (await FindAndLockAsync(realm, tx, ct))!;
+        return made;
     }
 
     private static Task<ChainHead?> FindAndLockAsync(string realm, NpgsqlTransaction tx, CancellationToken ct) => tx.FindAsync(

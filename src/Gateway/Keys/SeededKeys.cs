@@ -153,8 +153,8 @@ public sealed partial class SeededKeys(NpgsqlDataSource db, SeedOptions options,
             return;
         }
 
-        await tx.ExecuteAsync($"delete from api_keys where id = {key.Id}", ct);
-        await StoreAsync(tx, key, text, "api_key.replaced", ct);
+        var replaced = await tx.ExecuteAsync($"delete from api_keys where id = {key.Id}", ct);
+        await StoreAsync(tx, key, text, replaced == 0 ? "api_key.created" : "api_key.replaced", ct);
     }
 
     private async Task StoreAsync(NpgsqlTransaction tx, ApiKey key, string text, string action, CancellationToken ct)
