@@ -83,6 +83,8 @@ internal sealed partial class Faults(IProblemDetailsService problems, ILogger<Fa
             JsonException json => new ProblemDetails { Status = 400, Title = "The body is not valid JSON for this request.", Detail = Place(json) },
             BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } large => new ProblemDetails { Status = 413, Detail = $"{large.Message} PLATFORM_MAX_REQUEST_BYTES sets the limit; send the data in several requests." },
             BadHttpRequestException bad => new ProblemDetails { Status = bad.StatusCode, Detail = bad.Message },
+            // Text that is valid JSON or a valid query, but not text to PostgreSQL.
+            PostgresException { SqlState: "22021" or "22P05" } => new ProblemDetails { Status = 400, Title = "The request holds the character U+0000 or half a surrogate pair.", Detail = "Neither can be stored or searched for; leave it out." },
             NpgsqlException { IsTransient: true } => new ProblemDetails { Status = 503, Title = "The database cannot be reached just now.", Detail = "Nothing was changed unless an earlier answer said so. Try again." },
             HttpRequestException => new ProblemDetails { Status = 503, Title = "A service that is needed here does not answer just now.", Detail = "Try again." },
             _ => new ProblemDetails { Status = 500, Title = "The request failed.", Detail = "The fault is on this side and has been logged. Give the trace id when you report it." },

@@ -147,6 +147,8 @@ public sealed partial class Broker(IConnectionFactory factory, BrokerConnection 
     private static Task<QueueDeclareOk> DeclareQueueAsync(IChannel channel, string name, Dictionary<string, object?> arguments, CancellationToken ct)
     {
         arguments["x-queue-type"] = "quorum";
+        // Attempts are counted in a header of our own. RabbitMQ 4 would drop a message after 20 returns, and looking at the dead letters returns them.
+        arguments["x-delivery-limit"] = 1_000_000;
         return channel.QueueDeclareAsync(name, durable: true, exclusive: false, autoDelete: false, arguments, cancellationToken: ct);
     }
 

@@ -104,6 +104,12 @@ internal sealed partial class ConsumerWorker<TMessage, TConsumer>(
                 closed.TrySetResult();
             }
         };
+        // The broker ends a consumer whose queue was deleted or lost its node, and leaves the channel open.
+        receiver.UnregisteredAsync += (_, _) =>
+        {
+            closed.TrySetResult();
+            return Task.CompletedTask;
+        };
         await channel.BasicConsumeAsync(_queue, autoAck: false, receiver, ct);
         try
         {

@@ -63,12 +63,16 @@ public static class DeadLetters
             var properties = new BasicProperties(letter.BasicProperties) { Headers = new Dictionary<string, object?>(letter.BasicProperties.Headers!) };
             properties.Headers.Remove("attempt");
             await channel.BasicPublishAsync("", described.Queue, mandatory: true, properties, letter.Body, ct);
-            await channel.BasicAckAsync(letter.DeliveryTag, multiple: false, ct);
 
-            await using var connection = await db.OpenConnectionAsync(ct);
-            await using var tx = await connection.BeginTransactionAsync(ct);
-            await tx.SendAsync(caller.Did("dead_letter.replayed", "message", messageId, clock.GetUtcNow()), ct);
-            await tx.CommitAsync(ct);
+            // Audited before the original goes: dying here leaves a second copy, and the inbox lets one through.
+            await using (var connection = await db.OpenConnectionAsync(ct))
+            await using (var tx = await connection.BeginTransactionAsync(ct))
+            {
+                await tx.SendAsync(caller.Did("dead_letter.replayed", "message", messageId, clock.GetUtcNow()), ct);
+                await tx.CommitAsync(ct);
+            }
+
+            await channel.BasicAckAsync(letter.DeliveryTag, multiple: false, ct);
             return TypedResults.Ok(Envelope.Of(described));
         }
 

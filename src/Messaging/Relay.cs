@@ -32,39 +32,34 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
         var published = _meter.CreateCounter<long>("messaging_published_messages", null, "Messages that the broker confirmed.");
         var listening = ListenAsync(stoppingToken);
         var pause = TimeSpan.Zero;
-        IChannel? channel = null;
         while (!stoppingToken.IsCancellationRequested)
         {
             try
             {
-                channel ??= await broker.OpenChannelAsync(stoppingToken);
-                var relayed = await RelayBatchAsync(channel, stoppingToken);
-                published.Add(relayed);
-                pause = TimeSpan.Zero;
-                if (relayed < options.RelayBatch)
+                await using var channel = await broker.OpenChannelAsync(stoppingToken);
+                while (true)
                 {
-                    Volatile.Write(ref _waiting, 0);
-                    await _wake.WaitAsync(Poll, stoppingToken);
+                    var relayed = await RelayBatchAsync(channel, stoppingToken);
+                    published.Add(relayed);
+                    pause = TimeSpan.Zero;
+                    if (relayed < options.RelayBatch)
+                    {
+                        Volatile.Write(ref _waiting, 0);
+                        await _wake.WaitAsync(Poll, stoppingToken);
+                    }
                 }
             }
             catch (Exception error) when (!stoppingToken.IsCancellationRequested)
             {
                 pause = pause == TimeSpan.Zero ? TimeSpan.FromMilliseconds(100) : pause * 2 < LongestPause ? pause * 2 : LongestPause;
                 RelayFailed(error.GetBaseException().Message, pause.TotalMilliseconds);
-                if (channel is not null)
-                {
-                    await channel.DisposeAsync();
-                    channel = null;
-                }
-
                 await CountWaitingAsync(stoppingToken);
-                await Task.Delay(pause, clock, stoppingToken);
+                await Task.Delay(pause, clock, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
-        }
-
-        if (channel is not null)
-        {
-            await channel.DisposeAsync();
+            catch (Exception)
+            {
+                // Stopping: a channel that breaks while it is closed changes nothing any more.
+            }
         }
 
         await listening;
@@ -149,9 +144,13 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
             // Bounded: after a long outage the exact number does not matter, the order of magnitude does.
             Volatile.Write(ref _waiting, await db.FindAsync($"select count(*) from (select 1 from outbox limit 100000) waiting", row => row.GetInt64(0), ct));
         }
-        catch (NpgsqlException error)
+        catch (Exception error) when (!ct.IsCancellationRequested)
         {
-            RelayFailed(error.Message, 0);
+            RelayFailed(error.GetBaseException().Message, 0);
+        }
+        catch (OperationCanceledException)
+        {
+            // stopping
         }
     }
 

@@ -41,6 +41,7 @@ public sealed class EventParserTests
     [InlineData("""{"event_type":"log","source":"a","payload":{"k":["\ud800"]}}""", "[0].payload", "cannot be stored")]
     [InlineData("""{"event_type":"log","source":"a","tags":{"k\u0000":1}}""", "[0].tags", "cannot be stored")]
     [InlineData("""{"event_type":"log","source":"a","payload":{"n":1e999}}""", "[0].payload", "too long or too large")]
+    [InlineData("""{"event_type":"log","source":"a","\ud800":1}""", "", "half a surrogate pair")]
     [InlineData("""["log"]""", "[0]", "An event is a JSON object; this is a string.")]
     [InlineData("", "", "holds no event")]
     [InlineData("[]", "", "holds no event")]
@@ -75,6 +76,16 @@ public sealed class EventParserTests
         var (_, faults) = Parse($$$"""{"event_type":"log","source":"a","payload":{"x":"{{{new string('y', 64 * 1024)}}}"}}""");
 
         Assert.True(Assert.Single(faults).TooLarge);
+    }
+
+    [Fact]
+    public void Reading_stops_at_the_most_events_a_request_may_hold()
+    {
+        var parser = new EventParser(new EventOptions { MaxPerRequest = 2 });
+
+        var (_, faults) = parser.Parse("""[{"event_type":"log","source":"a"},{"event_type":"log","source":"a"},{"event_type":"log","source":"a"},{"event_type":"nope"}]"""u8, "default", Now);
+
+        Assert.Equal(("[2]", true), (Assert.Single(faults).Path, faults[0].TooLarge));
     }
 
     [Fact]

@@ -126,6 +126,7 @@ public sealed class EventsTests(MetricsFixture fixture) : IClassFixture<MetricsF
         Assert.Single(await ListAsync(client, $"?start_time={start.AddMinutes(5):yyyy-MM-ddTHH:mm:ssZ}&end_time={start.AddMinutes(15):yyyy-MM-ddTHH:mm:ssZ}"));
         Assert.Equal(HttpStatusCode.BadRequest, (await client.GetAsync($"{Events}?event_typ=log", Ct)).StatusCode);
         Assert.Equal(HttpStatusCode.BadRequest, (await client.GetAsync($"{Events}?limit=5000", Ct)).StatusCode);
+        Assert.Equal(HttpStatusCode.BadRequest, (await client.GetAsync($"{Events}?source=%00", Ct)).StatusCode);
     }
 
     [Theory]

@@ -79,6 +79,11 @@ public sealed class EventParser(EventOptions options)
         {
             run.Fault("", $"The JSON is broken at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1} of that line: {FirstSentence(error.Message)}");
         }
+        catch (InvalidOperationException)
+        {
+            // What the reader throws when it is asked for the text of half a surrogate pair.
+            run.Fault("", "A name holds half a surrogate pair, which cannot be stored; leave it out.");
+        }
 
         if (run.Faults.Count == 0 && run.Events.Count == 0)
         {
@@ -139,20 +144,30 @@ public sealed class EventParser(EventOptions options)
                 {
                     while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
                     {
-                        ReadEvent(ref reader, body, index++);
+                        if (!ReadNext(ref reader, body, index++))
+                        {
+                            return;
+                        }
                     }
                 }
-                else
+                else if (!ReadNext(ref reader, body, index++))
                 {
-                    ReadEvent(ref reader, body, index++);
-                }
-
-                if (index > options.MaxPerRequest)
-                {
-                    Fault($"[{options.MaxPerRequest}]", $"More than {options.MaxPerRequest} events in one request; send several (MONITORING_EVENT_MAX_PER_REQUEST).", tooLarge: true);
                     return;
                 }
             }
+        }
+
+        // False when the rest is not worth reading: the request is refused anyway.
+        private bool ReadNext(ref Utf8JsonReader reader, ReadOnlySpan<byte> body, int index)
+        {
+            if (index == options.MaxPerRequest)
+            {
+                Fault($"[{index}]", $"More than {options.MaxPerRequest} events in one request; send several (MONITORING_EVENT_MAX_PER_REQUEST).", tooLarge: true);
+                return false;
+            }
+
+            ReadEvent(ref reader, body, index);
+            return Faults.Count < MostFaults;
         }
 
         private void ReadEvent(ref Utf8JsonReader reader, ReadOnlySpan<byte> body, int index)

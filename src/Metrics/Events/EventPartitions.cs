@@ -70,10 +70,19 @@ public sealed partial class EventPartitions(NpgsqlDataSource db, EventOptions op
         await using var tx = await connection.BeginTransactionAsync(ct);
         // Replicas and writers that meet a new day together take turns.
         await tx.ExecuteAsync($"select pg_advisory_xact_lock({Lock})", ct);
-        // Names and bounds come from a number, never from input; DDL takes no parameters.
+        if (await tx.FindAsync($"select to_regclass({NameOf(day)}) is not null", row => row.GetBoolean(0), ct))
+        {
+            return;
+        }
+
+        // Made apart and then attached, which lets reads and writes of other days go on. Names and bounds come from a number, never from
+        // input; DDL takes no parameters.
 #pragma warning disable CA2100
         await using var create = new NpgsqlCommand(
-            $"create table if not exists {NameOf(day)} partition of events for values from ('{StartOf(day):yyyy-MM-dd} 00:00+00') to ('{StartOf(day + 1):yyyy-MM-dd} 00:00+00')",
+            $"""
+            create table {NameOf(day)} (like events including all);
+            alter table events attach partition {NameOf(day)} for values from ('{StartOf(day):yyyy-MM-dd} 00:00+00') to ('{StartOf(day + 1):yyyy-MM-dd} 00:00+00')
+            """,
             connection,
             tx);
 #pragma warning restore CA2100
@@ -91,10 +100,15 @@ public sealed partial class EventPartitions(NpgsqlDataSource db, EventOptions op
         foreach (var partition in partitions)
         {
             ImmutableInterlocked.Update(ref _known, known => [.. known.Where(day => NameOf(day) != partition)]);
+            await using var connection = await db.OpenConnectionAsync(ct);
+            await using var tx = await connection.BeginTransactionAsync(ct);
+            // Everybody queues behind a drop that waits for one long read: better to give up and come back at the next tick.
+            await tx.ExecuteAsync($"set local lock_timeout = '500ms'", ct);
 #pragma warning disable CA2100 // the name comes from the catalogue
-            await using var drop = db.CreateCommand($"drop table if exists {partition}");
+            await using var drop = new NpgsqlCommand($"drop table if exists {partition}", connection, tx);
 #pragma warning restore CA2100
             await drop.ExecuteNonQueryAsync(ct);
+            await tx.CommitAsync(ct);
             Dropped(partition);
         }
 

@@ -36,6 +36,9 @@ public abstract record EventsWritten
 /// </summary>
 public sealed partial class EventWriter : BackgroundService
 {
+    // A commit is one message to others. A broker takes 16 MiB by default; with the largest request on top this stays below it, compressed.
+    private const long MessageBytes = 4 * 1024 * 1024;
+
     private readonly Channel<EventRequest> _queue = Channel.CreateUnbounded<EventRequest>(new UnboundedChannelOptions { SingleReader = false });
     private readonly NpgsqlDataSource _db;
     private readonly EventPartitions _partitions;
@@ -123,10 +126,12 @@ public sealed partial class EventWriter : BackgroundService
     {
         var group = new List<EventRequest>();
         var events = 0;
-        while (events < _options.CommitEvents && _queue.Reader.TryRead(out var request))
+        var bytes = 0L;
+        while (events < _options.CommitEvents && bytes < MessageBytes && _queue.Reader.TryRead(out var request))
         {
             group.Add(request);
             events += request.Events.Count;
+            bytes += request.Events.Messages.WrittenCount;
         }
 
         return group;
@@ -156,7 +161,7 @@ public sealed partial class EventWriter : BackgroundService
     {
         foreach (var request in group)
         {
-            request.Done.TrySetException(new IOException("The events could not be committed.", error));
+            request.Done.TrySetException(error);
         }
     }
 

@@ -1,0 +1,69 @@
+using System.Globalization;
+
+namespace Platform.Bench;
+
+/// <summary>The processes of a platform, as Linux shows them under <c>/proc</c>. One that ends meanwhile counts nothing.</summary>
+internal static class ProcessTree
+{
+    // What the kernel counts processor time in, on every Linux that .NET runs on.
+    private const double TicksPerSecond = 100;
+
+    /// <summary>The process and all below it.</summary>
+    public static List<int> Of(int root)
+    {
+        var children = Directory.GetDirectories("/proc").Select(Path.GetFileName).Where(name => int.TryParse(name, out _)).Select(name => int.Parse(name!, CultureInfo.InvariantCulture))
+            .ToLookup(pid => StatOf(pid) is [_, var parent, ..] ? int.Parse(parent, CultureInfo.InvariantCulture) : 0);
+        var tree = new List<int> { root };
+        for (var index = 0; index < tree.Count; index++)
+        {
+            tree.AddRange(children[tree[index]]);
+        }
+
+        return tree;
+    }
+
+    /// <summary>Processor seconds that each program of the tree has used so far.</summary>
+    public static Dictionary<string, double> ProcessorSecondsOf(int root) =>
+        Of(root).GroupBy(NameOf).ToDictionary(group => group.Key, group => group.Sum(pid =>
+            StatOf(pid) is { Length: > 12 } stat ? (double.Parse(stat[11], CultureInfo.InvariantCulture) + double.Parse(stat[12], CultureInfo.InvariantCulture)) / TicksPerSecond : 0));
+
+    public static string NameOf(int pid)
+    {
+        try
+        {
+            var words = File.ReadAllText($"/proc/{pid}/cmdline").Split('\0');
+            return Path.GetFileName(words.FirstOrDefault(word => word.Contains("Platform.", StringComparison.Ordinal)) ?? words[0].Split(':', ' ')[0]);
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+
+    public static long PssOf(int pid)
+    {
+        try
+        {
+            var line = File.ReadLines($"/proc/{pid}/smaps_rollup").First(line => line.StartsWith("Pss:", StringComparison.Ordinal));
+            return long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
+        }
+        catch (IOException)
+        {
+            return 0;
+        }
+    }
+
+    // The fields after the program's name, which may hold spaces: state, parent, …, user time (12th), system time (13th).
+    private static string[] StatOf(int pid)
+    {
+        try
+        {
+            var stat = File.ReadAllText($"/proc/{pid}/stat");
+            return stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+        }
+        catch (IOException)
+        {
+            return [];
+        }
+    }
+}
