@@ -171,6 +171,21 @@ public sealed class AlertTests
     }
 
     [Fact]
+    public void An_alert_names_the_events_by_tags_that_they_carry_and_not_by_a_value_that_was_cut()
+    {
+        var rule = DefaultRules.At(Noon)[0] with { GroupBy = ["tags.ip_address", "tags.user_agent", "tags.long"] };
+        var whole = new string('w', 200);
+        var events = Batch(new TestEvent(Noon, Tags: [("action", "login"), ("outcome", "failure"), ("ip_address", "1.1.1.1"), ("user_agent", whole), ("long", whole + "w")]));
+
+        var group = Assert.Single(BatchMatch.Of(events.Events, new RuleIndex(1, [rule]), long.MaxValue).Groups);
+        var alert = EvaluateRulesOnEventsStored.Describe(group, new Episode(0, 1, 5), Noon);
+
+        Assert.StartsWith(whole + "…", alert.GroupLabels["long"], StringComparison.Ordinal);
+        Assert.Equal(["action", "ip_address", "outcome", "user_agent"], alert.EventTags.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(whole, alert.EventTags["user_agent"]);
+    }
+
+    [Fact]
     public void A_component_that_is_not_well_is_as_bad_as_its_kind()
     {
         Assert.Equal(Severity.Critical, Of("service", HealthState.Unhealthy));

@@ -1,3 +1,6 @@
+using Platform.Alerting.Rules;
+using Platform.Alerting.Windows;
+using Platform.Postgres;
 using Platform.Testing;
 
 namespace Platform.Alerting.Tests;
@@ -44,6 +47,36 @@ public sealed class ReplicaTests(AlertingWorld world) : IClassFixture<AlertingWo
         Assert.Equal(groups, await world.CountAsync($"select count(*) from alerts where labels->>'ip_address' like 'shared-%'"));
         Assert.Contains("alerting_events_evaluated", await MetricsOf(world.Service), StringComparison.Ordinal);
         Assert.Contains("alerting_events_evaluated", await MetricsOf(second), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_window_that_is_forgotten_while_a_batch_waits_for_another_one_is_made_anew()
+    {
+        var ct = TestContext.Current.CancellationToken;
+        await using var batchConnection = await world.Db.OpenConnectionAsync(ct);
+        await using var batch = await batchConnection.BeginTransactionAsync(ct);
+        var rule = (await RuleStore.ListAllAsync(batch, ct))[0];
+        GroupHits[] groups = [new GroupHits(rule, "forgotten", ["a"]), new GroupHits(rule, "forgotten", ["b"])];
+        var keys = groups.Select(group => group.Key).OrderBy(key => key.ToString(), StringComparer.Ordinal).ToArray();
+        await world.Db.ExecuteAsync($"""
+            insert into event_windows (key, rule_id, realm, group_values, position, forget_at)
+            select key, {rule.Id}, 'forgotten', array['x'], 7, 9223372036854775807 from unnest({keys}) as fresh (key)
+            """, ct);
+
+        await using var otherConnection = await world.Db.OpenConnectionAsync(ct);
+        await using var other = await otherConnection.BeginTransactionAsync(ct);
+        await other.ExecuteAsync($"select 1 from event_windows where key = {keys[0]} for update", ct);
+        var locking = WindowStore.LockAsync(batch, groups, ct);
+        await Eventually.TrueAsync(
+            async () => await world.CountAsync($"select count(*) from pg_stat_activity where pid = {batchConnection.ProcessID} and wait_event_type = 'Lock'") == 1,
+            because: "the batch waits for the first window");
+        await world.Db.ExecuteAsync($"delete from event_windows where key = {keys[1]}", ct);
+        await other.CommitAsync(ct);
+        var (windows, created) = await locking;
+
+        Assert.Equal([7L, 0L], keys.Select(key => windows[key].Position));
+        Assert.Equal([rule.Id], created);
+        Assert.Equal(0, await world.CountAsync($"select count(*) from (select 1 from event_windows where key = any({keys}) for update skip locked) free"));
     }
 
     [Fact]

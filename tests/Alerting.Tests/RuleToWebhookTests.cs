@@ -112,6 +112,21 @@ public sealed class RuleToWebhookTests(AlertingWorld world, ITestOutputHelper ou
     }
 
     [Fact]
+    public async Task Bad_news_of_a_component_that_comes_after_newer_good_news_raises_nothing()
+    {
+        var handled = await world.CountAsync($"select count(*) from inbox");
+        await world.TellAsync(new HealthChanged("default", "late-api", "http", HealthState.Unhealthy, HealthState.Healthy, "", world.Start.AddSeconds(30)));
+        await world.HandledAsync(handled + 1);
+        await world.TellAsync(new HealthChanged("default", "late-api", "http", HealthState.Healthy, HealthState.Unhealthy, "refused", world.Start));
+        await world.HandledAsync(handled + 2);
+
+        Assert.Equal(0, await world.CountAsync($"select count(*) from alerts where labels->>'component' = 'late-api'"));
+
+        await world.TellAsync(new HealthChanged("default", "late-api", "http", HealthState.Healthy, HealthState.Unhealthy, "refused", world.Start.AddSeconds(60)));
+        Assert.Equal(world.Start.AddSeconds(60), Assert.Single(await world.Receiver.WaitAsync("late-api", 1)).StartsAt);
+    }
+
+    [Fact]
     public async Task A_changed_rule_is_in_force_for_the_next_batch_and_deleting_it_resolves_its_alerts()
     {
         var rule = await world.CreateRuleAsync("strict", new { tags = new { action = "strict" } }, threshold: 50, groupBy: ["tags.group"]);

@@ -2,6 +2,7 @@ using Npgsql;
 using Platform.Alerting.Notifications;
 using Platform.Contracts;
 using Platform.Messaging;
+using Platform.Postgres;
 
 namespace Platform.Alerting.Alerts;
 
@@ -12,14 +13,14 @@ public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher disp
 
     public async Task HandleAsync(HealthChanged message, NpgsqlTransaction tx, CancellationToken ct)
     {
-        var now = clock.GetUtcNow();
-        var groupKey = $"{message.Realm}/health:{{component=\"{message.Component}\"}}";
-        var latest = await alerts.FindLatestOfGroupAsync(tx, message.Realm, groupKey, ct);
-        if (latest is not null && message.At < (latest.EndsAt ?? latest.StartsAt))
+        if (!await IsNewestAsync(tx, message, ct))
         {
             return; // overtaken by newer news, for example after waiting for a retry
         }
 
+        var now = clock.GetUtcNow();
+        var groupKey = $"{message.Realm}/health:{{component=\"{message.Component}\"}}";
+        var latest = await alerts.FindLatestOfGroupAsync(tx, message.Realm, groupKey, ct);
         if (latest is { IsOpen: true })
         {
             await alerts.ResolveAsync(tx, latest.Id, message.At, Reason(message), now, ct);
@@ -32,6 +33,13 @@ public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher disp
     }
 
     public void Committed() => dispatcher.Wake();
+
+    // Alerts do not tell: a component that was never ill has none. The row also makes replicas take a component's news one after the other.
+    private static async Task<bool> IsNewestAsync(NpgsqlTransaction tx, HealthChanged message, CancellationToken ct) =>
+        await tx.ExecuteAsync($"""
+            insert into health_news as known (realm, component, at) values ({message.Realm}, {message.Component}, {message.At})
+            on conflict (realm, component) do update set at = excluded.at where known.at < excluded.at
+            """, ct) == 1;
 
     internal static Alert Describe(HealthChanged message, string groupKey, DateTimeOffset now) => Alert.Fire(
         message.Realm,

@@ -91,6 +91,7 @@ public sealed record RuleMatch(string? EventType, string? Source, string? Level,
 public readonly record struct EventField(string Name, bool IsTag)
 {
     private const int LongestValue = 200;
+    private const int HashDigits = 16;
 
     /// <summary><c>source</c>, <c>level</c>, <c>event_type</c> or <c>tags.&lt;name&gt;</c>; null for anything else.</summary>
     public static EventField? Parse(string? text) => text switch
@@ -126,8 +127,11 @@ public readonly record struct EventField(string Name, bool IsTag)
         var value = Read(stored) ?? "";
         return value.Length <= LongestValue && !value.Contains('\0')
             ? value
-            : $"{value.AsSpan(0, Math.Min(value.Length, LongestValue)).ToString().Replace('\0', ' ')}…{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(value)).AsSpan(0, 8))}";
+            : $"{value.AsSpan(0, Math.Min(value.Length, LongestValue)).ToString().Replace('\0', ' ')}…{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(value)).AsSpan(0, HashDigits / 2))}";
     }
+
+    /// <summary>Whether a value from <see cref="ReadForGroup"/> is not the event's own any more, so that no event can be found by it.</summary>
+    public static bool IsCut(string groupValue) => groupValue.Length > HashDigits && groupValue[^(HashDigits + 1)] == '…';
 }
 
 /// <summary>Words for severities on the wire.</summary>

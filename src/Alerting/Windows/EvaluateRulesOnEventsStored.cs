@@ -155,7 +155,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
         var tags = new Dictionary<string, string>(rule.Match.Tags);
         for (var i = 0; i < rule.GroupBy.Count; i++)
         {
-            if (EventField.Parse(rule.GroupBy[i]) is { IsTag: true } field && group.Values[i] is { Length: > 0 } value && value != Other)
+            if (EventField.Parse(rule.GroupBy[i]) is { IsTag: true } field && group.Values[i] is { Length: > 0 } value && value != Other && !EventField.IsCut(value))
             {
                 tags[field.Name] = value;
             }
@@ -202,7 +202,9 @@ public sealed partial class EvaluateRulesOnEventsStored(
             var groupsFolded = 0;
             foreach (var group in all)
             {
-                if (existing.Contains(group.Key) || room-- > 0)
+                // A sender may have a value of that name, too; a window must not be in the batch twice.
+                var isOther = group.Values.Length > 0 && group.Values.All(value => value == Other);
+                if (!isOther && (existing.Contains(group.Key) || room-- > 0))
                 {
                     bounded.Add(group);
                     continue;

@@ -22,7 +22,8 @@ public sealed class WindowStore(NpgsqlDataSource db)
 
     /// <summary>
     /// Makes the windows that are not there yet and locks them all, in the order of their keys: two replicas that handle batches with
-    /// the same groups wait for each other and never in a circle.
+    /// the same groups wait for each other and never in a circle. A window that is there is locked by the insert itself, so that it
+    /// cannot be forgotten between the insert and the look at it.
     /// </summary>
     /// <returns>The locked windows, and the ids of the rules that got a new window, once for each.</returns>
     public static async Task<(Dictionary<Guid, StoredWindow> Windows, List<Guid> Created)> LockAsync(NpgsqlTransaction tx, IReadOnlyList<GroupHits> groups, CancellationToken ct)
@@ -35,12 +36,12 @@ public sealed class WindowStore(NpgsqlDataSource db)
             from unnest({keys}, {groups.Select(group => group.Rule.Id).ToArray()}, {groups.Select(group => group.Realm).ToArray()}, {groups.Select(group => Literal(group.Values)).ToArray()})
                 as fresh (key, rule_id, realm, group_values)
             order by key
-            on conflict (key) do nothing
+            on conflict (key) do update set key = excluded.key where false -- locks the row and writes nothing
             returning rule_id
             """, row => row.GetGuid(0), ct);
         var windows = await tx.QueryAsync($"""
             select key, source, hits, episode_from, episode_until, alert_id, position, seen_at, resolve_at, forget_at
-            from event_windows where key = any({keys}) order by key for update
+            from event_windows where key = any({keys})
             """, Read, ct);
         return (windows.ToDictionary(window => window.Key), created);
     }
