@@ -159,6 +159,50 @@ public sealed class ChainTests(ChainWorld world) : IClassFixture<ChainWorld>
     }
 
     [Fact]
+    public async Task Records_of_one_target_or_actor_are_found_by_index()
+    {
+        var realm = await world.ChainAsync(2);
+        // Alike for longer than an index entry holds, and not compressible.
+        var random = new Random(1);
+        var longTarget = string.Concat(Enumerable.Range(0, 999).Select(_ => (char)random.Next(0x4E00, 0x9FFF)));
+        await world.AppendAsync(ChainWorld.Said(realm, "key:boris") with { TargetId = longTarget + "a" });
+        await world.AppendAsync(ChainWorld.Said(realm, "key:boris") with { TargetId = longTarget + "b" });
+        await world.AppendAsync(ChainWorld.Said(realm) with { TargetType = "user", TargetId = "user:7" });
+        // Many others, as in life: the plan is chosen by what the statistics say.
+        await world.Db.ExecuteAsync($"""
+            insert into audit_records
+            select {realm + "-crowd"}, n, gen_random_uuid(), at + n * interval '1 second', recorded_at + n * interval '1 second', action, target_type, 'other-' || n,
+                actor_role, outcome, count, correlation_id, trace_id, details, commitments, prev_hash, hash
+            from audit_records, generate_series(1, 20000) n where realm = {realm} and seq = 1
+            """, Ct);
+        await world.Db.ExecuteAsync($"""
+            insert into audit_personal select {realm + "-crowd"}, n, 'actor', gen_random_uuid(), sha256('x') from generate_series(1, 20000) n
+            """, Ct);
+        await world.Db.ExecuteAsync($"analyze audit_records, audit_personal", Ct);
+
+        Assert.Equal([3L], await SeqsAsync(target: longTarget + "a"));
+        Assert.Equal([5L], await SeqsAsync(target: "user:7"));
+        Assert.Equal([3L, 4L], (await SeqsAsync(actor: "key:boris")).Order());
+        Assert.Equal([1L, 2L], (await SeqsAsync(actor: "key:anna", target: "rule-1")).Order());
+        Assert.Empty(await SeqsAsync(target: "nobody"));
+
+        await FindsByAsync("audit_records_target", new(null, null, null, null, "other-7", null, null, null));
+        await FindsByAsync("audit_personal_key", new(null, null, "key:x", null, null, null, null, null));
+
+        async Task<IEnumerable<long>> SeqsAsync(string? actor = null, string? target = null) =>
+            (await world.Store.ListAsync(new AuditFilter(realm, null, actor, null, target, null, null, null), null, 100, Ct)).Select(opened => opened.Record.Seq);
+
+        async Task FindsByAsync(string index, AuditFilter filter)
+        {
+            Guid[] keys = [Guid.NewGuid()];
+            var plan = string.Join('\n', await world.Db.QueryAsync($"explain {AuditStore.Search(filter, null, keys, keys, 100)}", row => row.GetString(0), Ct));
+            Assert.Contains(index, plan, StringComparison.Ordinal);
+            Assert.DoesNotContain("audit_records_at", plan, StringComparison.Ordinal);
+            Assert.DoesNotContain("Seq Scan", plan, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task A_person_who_comes_back_after_erasure_is_somebody_new()
     {
         var realm = await world.ChainAsync(1);
