@@ -48,6 +48,23 @@ public sealed class TimelineTests(IncidentsWorld world)
     }
 
     [Fact]
+    public async Task Events_are_found_however_many_tags_an_alert_names()
+    {
+        using var moderator = await world.AsAsync(Role.Moderator, "tagged");
+        var tags = Enumerable.Range(10, 25).ToDictionary(number => $"t{number}", number => $"v{number}");
+        await IngestAsync("tagged", [Tagged(tags), Tagged(new(tags) { ["t10"] = "another" })]);
+        await world.TellAsync(Messages.Fired(Guid.CreateVersion7(), "tagged", "tagged", Start) with { EventTags = tags });
+        var incident = await moderator.OneAsync(_ => true, "the incident is open");
+
+        var page = await moderator.GetAsync($"{IncidentsClientOf.Path}/{Id(incident)}/timeline?kinds=event");
+
+        Assert.Empty(page.GetProperty("missing").EnumerateArray());
+        Assert.Equal("v10", Text(Assert.Single(page.GetProperty("items").EnumerateArray()).GetProperty("data"), "t10"));
+
+        static object Tagged(Dictionary<string, string> tags) => new { event_type = "log", source = "sshd", message = "Login failed", timestamp = Start, tags };
+    }
+
+    [Fact]
     public async Task Users_do_not_see_the_audit_records_of_others_on_their_timeline()
     {
         using var user = await world.AsAsync(Role.User, "discreet", "key:anna");

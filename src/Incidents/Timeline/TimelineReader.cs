@@ -40,6 +40,9 @@ public sealed partial class TimelineReader(TimelineStore store, IMetricsClient m
     // The page of events in which the reader stands may be used up almost wholly; the next one fills the page in any case.
     private const int MostEventPages = 3;
 
+    // What Metrics takes; with fewer tags than the alert has, more events are shown, never fewer.
+    private const int MostTagFilters = 16;
+
     public async Task<TimelinePage> ReadAsync(Incident incident, TimelineQuery query, TimelineCursor? cursor, bool wholeRealm, int limit, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
@@ -63,7 +66,7 @@ public sealed partial class TimelineReader(TimelineStore store, IMetricsClient m
     private async Task<Events> ReadEventsAsync(Incident incident, TimelineWindow window, TimelineQuery query, TimelineCursor? cursor, int limit, CancellationToken ct)
     {
         var tags = query.Events is EventChoice.Related
-            ? incident.EventTags.ToDictionary(tag => $"tags.{tag.Key}", tag => tag.Value)
+            ? incident.EventTags.OrderBy(tag => tag.Key, StringComparer.Ordinal).Take(MostTagFilters).ToDictionary(tag => $"tags.{tag.Key}", tag => tag.Value)
             : [];
         List<TimelineEntry> unseen = [];
         List<(TimelinePosition Last, string? Cursor)> pages = [];
