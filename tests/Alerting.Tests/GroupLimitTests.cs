@@ -12,7 +12,7 @@ public sealed class GroupLimitTests(AlertingWorld world) : IClassFixture<Alertin
         // Two of three places are taken; the third goes to the first newcomer, the rest becomes one group that reaches four.
         await world.TellAsync(TestEvent.Action(world.Start, "wide", "w1"), TestEvent.Action(world.Start, "wide", "w2"));
         // A value that is called like that group belongs to it.
-        await world.TellAsync([.. Enumerable.Range(3, 4).Select(i => TestEvent.Action(world.Start, "wide", $"w{i}")), TestEvent.Action(world.Start, "wide", "(other)")]);
+        await world.TellAsync([TestEvent.Action(world.Start, "wide", "(other)"), .. Enumerable.Range(3, 4).Select(i => TestEvent.Action(world.Start, "wide", $"w{i}"))]);
         await world.TellAsync([.. Enumerable.Range(0, 3).Select(_ => TestEvent.Action(world.Start, "wide", "w1"))]);
 
         var received = await world.Receiver.WaitAsync("\"wide\"", 2);
