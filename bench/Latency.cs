@@ -20,7 +20,12 @@ internal static class Latency
         http.DefaultRequestHeaders.Authorization = new("Bearer", platform.AdminKey);
         using var made = await http.PostAsJsonAsync("api/v1/monitoring/alerts", new
         {
-            name = "bench", match = new { event_type = "log", source = "bench" }, threshold = 1, window_seconds = 60, group_by = (string[])["tags.n"], severity = "low",
+            name = "bench",
+            match = new { event_type = "log", source = "bench" },
+            threshold = 1,
+            window_seconds = 60,
+            group_by = (string[])["tags.n"],
+            severity = "low",
         }, ct);
         made.EnsureSuccessStatusCode();
 

@@ -56,7 +56,7 @@ internal sealed class NativeApplicationBuilder : IDistributedApplicationBuilder
         return new ResourceBuilder<T>(this, resource);
     }
 
-    public DistributedApplication Build() => 
+    public DistributedApplication Build() =>
         new(new Orchestrator(_resources, Configuration, new StatusConsole(isQuiet: _args.Contains("--quiet"), showsLogs: _args.Contains("--logs"))));
 }
 

@@ -97,8 +97,14 @@ public sealed class AccessTests(PlatformFixture fixture)
         using var auditor = await fixture.Admin.WithKeyAsync("auditor", "home");
         var clients = new Dictionary<string, GatewayClient>
         {
-            ["anonymous"] = anonymous, ["ingest"] = ingest, ["read"] = read, ["both"] = both,
-            ["moderator"] = moderator, ["admin"] = admin, ["auditor"] = auditor, ["operator"] = fixture.Admin,
+            ["anonymous"] = anonymous,
+            ["ingest"] = ingest,
+            ["read"] = read,
+            ["both"] = both,
+            ["moderator"] = moderator,
+            ["admin"] = admin,
+            ["auditor"] = auditor,
+            ["operator"] = fixture.Admin,
         };
 
         var wrong = new List<string>();

@@ -11,7 +11,7 @@ namespace Platform.Metrics.Events;
 public readonly ref struct CopyRow
 {
     /// <summary>Signature, flags and header extension, before the first row.</summary>
-    public static ReadOnlySpan<byte> Header => 
+    public static ReadOnlySpan<byte> Header =>
     [
         (byte)'P', (byte)'G', (byte)'C', (byte)'O', (byte)'P', (byte)'Y', (byte)'\n', 0xff, (byte)'\r', (byte)'\n', 0,
         0, 0, 0, 0,
