@@ -53,7 +53,8 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
 
     /// <summary>
     /// Takes due notifications for this process, until <paramref name="lease"/> from now: should it die with them, another takes over.
-    /// What is told about one alert over one channel goes in order; the next waits until the one before is settled.
+    /// What is told about one group over one channel goes in order; the next waits until the one before is settled. The group, not the
+    /// alert: receivers know both episodes of a flapping alert by the same key, and would take a late "resolved" of the first for the second's.
     /// </summary>
     public Task<List<Claimed>> ClaimAsync(int atMost, TimeSpan lease, DateTimeOffset now, CancellationToken ct) =>
         db.QueryAsync($"""
@@ -62,7 +63,7 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
                 select id from notifications due
                 where state = 'pending' and next_attempt_at <= {now} and (claimed_until is null or claimed_until <= {now}) and channel = any({_channels})
                     and not exists (select 1 from notifications earlier
-                        where earlier.alert_id = due.alert_id and earlier.channel = due.channel and earlier.state = 'pending' and earlier.number < due.number)
+                        where earlier.realm = due.realm and earlier.group_key = due.group_key and earlier.channel = due.channel and earlier.state = 'pending' and earlier.number < due.number)
                 order by next_attempt_at, number limit {atMost}
                 for update skip locked) due
             where n.id = due.id
