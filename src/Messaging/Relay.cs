@@ -30,7 +30,7 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
     {
         _meter.CreateObservableGauge("messaging_outbox_messages", () => Volatile.Read(ref _waiting), null, "Messages that wait for the broker.");
         var published = _meter.CreateCounter<long>("messaging_published_messages", null, "Messages that the broker confirmed.");
-        var listening = ListenAsync(stoppingToken);
+        var listening = db.ListenAsync("outbox", Wake, ListeningFailed, clock, stoppingToken);
         var pause = TimeSpan.Zero;
         while (!stoppingToken.IsCancellationRequested)
         {
@@ -92,37 +92,6 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
     {
         using var activity = Source.StartActivity($"{row.Topic} publish", ActivityKind.Producer, row.Properties.Headers!.TryGetValue("traceparent", out var parent) ? parent as string : null);
         await channel.BasicPublishAsync(broker.Exchange, row.Topic, mandatory: false, row.Properties, row.Body, ct);
-    }
-
-    private async Task ListenAsync(CancellationToken ct)
-    {
-        while (!ct.IsCancellationRequested)
-        {
-            try
-            {
-                await using var connection = await db.OpenConnectionAsync(ct);
-                connection.Notification += (_, _) => Wake();
-                await using (var listen = new NpgsqlCommand("listen outbox", connection))
-                {
-                    await listen.ExecuteNonQueryAsync(ct);
-                }
-
-                while (true)
-                {
-                    await connection.WaitAsync(ct);
-                }
-            }
-            catch (Exception error) when (!ct.IsCancellationRequested)
-            {
-                // The relay still polls meanwhile.
-                ListeningFailed(error.GetBaseException().Message);
-                await Task.Delay(TimeSpan.FromSeconds(1), clock, ct).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-        }
     }
 
     private void Wake()
