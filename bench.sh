@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the platform on this machine, as ratios or against limits, all in one run. Figures and what they mean: docs/performance.md
 #
-#   ./bench.sh                  everything (about half an hour on two cores)
+#   ./bench.sh                  everything (about a quarter of an hour on two cores)
 #   ./bench.sh ingest latency   only these
 #   ./bench.sh faults           the kill tests with 10,000 events in flight at each kill
 #   ./bench.sh --help           the list
