@@ -152,7 +152,10 @@ public sealed class AccessTests(PlatformFixture fixture)
     [Fact]
     public async Task The_table_and_the_documentation_know_every_operation_of_the_OpenAPI_document()
     {
-        var document = await fixture.Admin.GetAsync("/openapi/v1.json");
+        // A service that makes its document for the first time on a busy machine may miss the gateway's patience; the next answer has it.
+        var document = (JsonElement)await Eventually.GetAsync<object>(
+            async () => await fixture.Admin.GetAsync("/openapi/v1.json") is var merged && !merged.TryGetProperty("x-unavailable", out _) ? merged : null,
+            because: "the merged document has the part of every service");
         var documentation = await File.ReadAllTextAsync(Path.Combine(RepositoryFolder.Path, "docs", "api.md"), Ct);
         var known = Rows().Select(row => $"{row.Method} {Normal(row.Path)}").ToHashSet(StringComparer.Ordinal);
 
@@ -160,7 +163,6 @@ public sealed class AccessTests(PlatformFixture fixture)
             .SelectMany(path => path.Value.EnumerateObject().Where(part => part.Name is "get" or "post" or "put" or "delete" or "patch").Select(part => $"{part.Name.ToUpperInvariant()} {Normal(path.Name)}"))
             .ToList();
 
-        Assert.False(document.TryGetProperty("x-unavailable", out var missing) && missing.GetArrayLength() > 0, $"Services did not answer: {missing}");
         Assert.All(operations, operation => Assert.Contains(operation, known));
         Assert.All(Rows(), row => Assert.Contains(row.Path.TrimEnd('/'), documentation, StringComparison.Ordinal));
     }
