@@ -123,6 +123,12 @@ public sealed class WriteBatch : IDisposable
     /// </summary>
     public void Increment(StoredSeries series, long at, double by) => (_increments ??= []).Add(new Increment(series, at, by));
 
+    /// <summary>
+    /// As <see cref="Increment"/>, for increments that a sender may repeat (OTLP delta): it counts only when its time is later than that of
+    /// the last such increment of the series, which is kept beside the total; otherwise it is passed over without a word.
+    /// </summary>
+    public void IncrementOnce(StoredSeries series, long at, double by) => (_increments ??= []).Add(new Increment(series, at, by, Once: true));
+
     public void Describe(MetricMetadata metadata) => (_metadata ??= []).Add(metadata);
 
     public void Dispose()
@@ -154,4 +160,5 @@ public sealed class WriteBatch : IDisposable
 
 /// <param name="At">Milliseconds since 1970-01-01 UTC.</param>
 /// <param name="By">Not negative.</param>
-public sealed record Increment(StoredSeries Series, long At, double By);
+/// <param name="Once">Passed over unless <paramref name="At"/> is later than that of the last increment of the series with this mark.</param>
+public sealed record Increment(StoredSeries Series, long At, double By, bool Once = false);
