@@ -16,6 +16,7 @@ public static class Routes
     [
         ("metrics", "/api/v1/monitoring/events/{**rest}"),
         ("metrics", "/api/v1/monitoring/stats/{**rest}"),
+        ("metrics", "/prometheus/{**rest}"),
 
         ("health", "/api/health"),
         ("health", "/api/v1/monitoring/health/{**rest}"),
