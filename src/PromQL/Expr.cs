@@ -28,6 +28,10 @@ public abstract record Expr
     /// <summary>What it evaluates to.</summary>
     public abstract ValueKind Kind { get; }
 
+    public virtual bool Equals(Expr? other) => other is not null && EqualityContract == other.EqualityContract;
+
+    public override int GetHashCode() => EqualityContract.GetHashCode();
+
     /// <summary>A number; durations count in seconds.</summary>
     /// <param name="AsDuration">Written as a duration (<c>5m</c>), and printed as one.</param>
     public sealed record Number(double Value, bool AsDuration = false) : Expr
@@ -59,7 +63,17 @@ public abstract record Expr
     {
         public override ValueKind Kind => ValueKind.InstantVector;
 
-        public bool Equals(VectorSelector? other) => other is not null && Shift == other.Shift && Matchers.SequenceEqual(other.Matchers);
+        public bool Equals(VectorSelector? other)
+        {
+            if (other is null || Shift != other.Shift || Matchers.Count != other.Matchers.Count)
+            {
+                return false;
+            }
+
+            // All of them have to match, in whatever order they are written.
+            var unmatched = other.Matchers.ToList();
+            return Matchers.All(unmatched.Remove);
+        }
 
         public override int GetHashCode() => HashCode.Combine(Matchers.Count, Shift);
     }
