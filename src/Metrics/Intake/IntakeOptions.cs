@@ -1,0 +1,41 @@
+using System.ComponentModel.DataAnnotations;
+using Platform.ServiceDefaults;
+
+namespace Platform.Metrics.Intake;
+
+/// <summary>Limits of the ways in which samples come: remote write, OTLP, JSON.</summary>
+public sealed class IntakeOptions
+{
+    /// <summary>Largest body of remote write and OTLP as it comes over the wire, bytes. Read by the gateway too.</summary>
+    [Setting("METRICS_INTAKE_MAX_REQUEST_BYTES"), Range(64 * 1024, 1024 * 1024 * 1024)]
+    public int MaxRequestBytes { get; init; } = 32 * 1024 * 1024;
+
+    /// <summary>Largest body when decompressed, bytes.</summary>
+    [Setting("METRICS_INTAKE_MAX_DECODED_BYTES"), Range(64 * 1024, 1024 * 1024 * 1024)]
+    public int MaxDecodedBytes { get; init; } = 64 * 1024 * 1024;
+
+    /// <summary>What all bodies that are being read may hold together, bytes; beyond that, requests are answered 429.</summary>
+    [Setting("METRICS_INTAKE_MEMORY_BYTES"), Range(1024 * 1024, 16L * 1024 * 1024 * 1024)]
+    public long MemoryBytes { get; init; } = 256 * 1024 * 1024;
+}
+
+public static class IntakeHosting
+{
+    /// <summary>The ways in which samples come. Wants a sample store.</summary>
+    public static IHostApplicationBuilder AddIntake(this IHostApplicationBuilder builder)
+    {
+        builder.AddSettings<IntakeOptions>();
+        builder.Services.AddSingleton<IntakeBodies>();
+        builder.Services.AddSingleton<IntakeMetrics>();
+        builder.Services.AddSingleton<KnownMetadata>();
+        builder.Services.AddSingleton<SampleCounts>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<SampleCounts>());
+        return builder;
+    }
+
+    public static IEndpointRouteBuilder MapIntake(this IEndpointRouteBuilder app)
+    {
+        app.MapRemoteWrite();
+        return app;
+    }
+}

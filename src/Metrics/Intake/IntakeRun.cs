@@ -1,0 +1,77 @@
+using System.Buffers;
+using Platform.SampleStore;
+
+namespace Platform.Metrics.Intake;
+
+/// <summary>
+/// One request on its way into a <see cref="WriteBatch"/>: what its parser and its answer share. Known series are found by a hash over
+/// their bytes; only for unknown ones are labels decoded.
+/// </summary>
+internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, string realm) : IDisposable
+{
+    private readonly List<SeriesKey> _described = [];
+
+    public string Realm => realm;
+
+    public WriteBatch Batch { get; } = new();
+
+    public Refusals Refusals { get; } = new();
+
+    /// <summary>Of the series at hand.</summary>
+    public SeriesLabels Labels { get; } = new(realm);
+
+    /// <summary>Bytes that keys are made of, or fields that had to be brought together.</summary>
+    public ArrayBufferWriter<byte> Scratch { get; } = new(512);
+
+    /// <summary>Exemplars that came and are not kept.</summary>
+    public int Exemplars { get; set; }
+
+    public SeriesKey KeyOf(ReadOnlySpan<byte> bytes) => WireKey.Of(realm, bytes);
+
+    public StoredSeries? Find(in SeriesKey key) => store.Find(key);
+
+    /// <summary>Makes a series of <see cref="Labels"/>, and remembers it under the key.</summary>
+    /// <param name="samples">How many samples are refused if the series is.</param>
+    public StoredSeries? Introduce(in SeriesKey key, int samples)
+    {
+        var labels = Labels.Build(out var fault);
+        if (labels is null)
+        {
+            Refusals.Add(RefusalReason.Invalid, samples, Refusals.WantsSentence ? $"{Labels}: {fault}." : null);
+            return null;
+        }
+
+        var series = store.Intern(labels, out var refusal);
+        if (series is null)
+        {
+            Refusals.Add(RefusalReason.Guard, samples, Refusals.WantsSentence ? $"{Labels}: {refusal}" : null);
+            return null;
+        }
+
+        store.Remember(key, series);
+        return series;
+    }
+
+    /// <summary>Whether this was not said before; then <see cref="Describe"/> says it.</summary>
+    public bool IsNews(in SeriesKey key) => !known.Contains(key) && !_described.Contains(key);
+
+    public void Describe(in SeriesKey key, MetricMetadata metadata)
+    {
+        _described.Add(key);
+        Batch.Describe(metadata);
+    }
+
+    /// <summary>Makes the batch durable. Once begun it is not given up when the client goes: the batch must not be touched while it is written.</summary>
+    public async Task<CommitResult> CommitAsync()
+    {
+        var result = await store.CommitAsync(Batch, CancellationToken.None);
+        if (result.Outcome is CommitOutcome.Stored)
+        {
+            known.Add(_described);
+        }
+
+        return result;
+    }
+
+    public void Dispose() => Batch.Dispose();
+}
