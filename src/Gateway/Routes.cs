@@ -37,6 +37,9 @@ public static class Routes
         .. Services.Select(service => (service, $"/api/v1/monitoring/dead-letters/{service}/{{**rest}}")),
     ];
 
+    /// <summary>Where samples come in: bodies may be larger here, and pass through without being gathered.</summary>
+    private static readonly string[] Intakes = ["/prometheus/api/v1/write", "/otlp/{**rest}"];
+
     /// <summary>For load balancers and for the public: these two and nothing else.</summary>
     private static readonly (string Service, string Path)[] Anonymous =
     [
@@ -50,7 +53,9 @@ public static class Routes
         var endpoints = new ServiceEndpoints(builder.Configuration);
         builder.Services.AddReverseProxy()
             .LoadFromMemory(
-                [.. Table.Select(route => Route(route.Service, route.Path, "default")), .. Anonymous.Select(route => Route(route.Service, route.Path, "anonymous"))],
+                [.. Table.Select(route => Route(route.Service, route.Path, "default")),
+                 .. Intakes.Select(path => Route("metrics", path, "default") with { MaxRequestBodySize = options.MaxIntakeBytes }),
+                 .. Anonymous.Select(route => Route(route.Service, route.Path, "anonymous"))],
                 [.. Services.Select(service => Cluster(service, endpoints.Find(service), options))])
             .ConfigureHttpClient((_, handler) => handler.ConnectTimeout = options.ConnectTimeout)
             .AddTransforms(Exchange.Apply);

@@ -20,6 +20,10 @@ public sealed class ProxyOptions
     /// <summary>Connections to one replica of a service; further requests wait for a free one.</summary>
     [Setting("GATEWAY_MAX_CONNECTIONS_PER_SERVICE"), Range(1, 65_535)]
     public int MaxConnections { get; init; } = 256;
+
+    /// <summary>Largest body of remote write and OTLP, bytes; for all else the limit of the process holds.</summary>
+    [Setting("METRICS_INTAKE_MAX_REQUEST_BYTES"), Range(64 * 1024, 1024 * 1024 * 1024)]
+    public int MaxIntakeBytes { get; init; } = 32 * 1024 * 1024;
 }
 
 /// <summary>The credential stays here: a service gets a short-lived internal ticket for what the key may do, or nothing.</summary>

@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Mvc;
 using Platform.ServiceDefaults;
+using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Model;
 
@@ -13,9 +14,10 @@ public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService pr
 {
     public async Task InvokeAsync(HttpContext context)
     {
-        if (context.Request.ContentLength > limits.MaxRequestBytes)
+        var limit = LimitOf(context.GetReverseProxyFeature().Route.Config);
+        if (context.Request.ContentLength > limit.Bytes)
         {
-            await AnswerAsync(context, TooLarge(limits.MaxRequestBytes));
+            await AnswerAsync(context, TooLarge(limit));
             return;
         }
 
@@ -25,7 +27,7 @@ public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService pr
         if (context.GetForwarderErrorFeature() is { } failure && !context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested)
         {
             context.Response.Clear();
-            await AnswerAsync(context, Describe(failure, context.GetReverseProxyFeature().Cluster.Config.ClusterId, limits.MaxRequestBytes));
+            await AnswerAsync(context, Describe(failure, context.GetReverseProxyFeature().Cluster.Config.ClusterId, limit));
         }
         else if (context.Response is { StatusCode: >= 400, HasStarted: false, ContentLength: 0 })
         {
@@ -55,9 +57,9 @@ public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService pr
         }
     }
 
-    internal static ProblemDetails Describe(IForwarderErrorFeature failure, string service, long maxRequestBytes) => failure.Error switch
+    internal static ProblemDetails Describe(IForwarderErrorFeature failure, string service, (long Bytes, string Setting) limit) => failure.Error switch
     {
-        _ when BadRequest(failure.Exception) is { StatusCode: StatusCodes.Status413PayloadTooLarge } => TooLarge(maxRequestBytes),
+        _ when BadRequest(failure.Exception) is { StatusCode: StatusCodes.Status413PayloadTooLarge } => TooLarge(limit),
         _ when BadRequest(failure.Exception) is { } bad => new() { Status = bad.StatusCode, Detail = bad.Message },
         ForwarderError.RequestBodyClient => new() { Status = 400, Detail = "The request's body ended early." },
         ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled or ForwarderError.ResponseBodyCanceled or ForwarderError.UpgradeActivityTimeout => new()
@@ -81,10 +83,13 @@ public sealed class ProxyAnswers(RequestDelegate next, IProblemDetailsService pr
         Extensions = { ["service"] = service },
     };
 
-    private static ProblemDetails TooLarge(long limit) => new()
+    private (long Bytes, string Setting) LimitOf(RouteConfig route) =>
+        route.MaxRequestBodySize is { } own ? (own, "METRICS_INTAKE_MAX_REQUEST_BYTES") : (limits.MaxRequestBytes, "PLATFORM_MAX_REQUEST_BYTES");
+
+    private static ProblemDetails TooLarge((long Bytes, string Setting) limit) => new()
     {
         Status = StatusCodes.Status413PayloadTooLarge,
-        Detail = $"The body is larger than {limit} bytes (PLATFORM_MAX_REQUEST_BYTES). Send the data in several requests.",
+        Detail = $"The body is larger than {limit.Bytes} bytes ({limit.Setting}). Send the data in several requests.",
     };
 
     // Nothing was sent: there was no connection to send it on.
