@@ -1,0 +1,293 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
+using Platform.PromQL;
+
+namespace Platform.SampleStore;
+
+/// <summary>
+/// What a process holds in memory: every series with recent samples, the samples themselves, and the index over the labels. Writers and
+/// readers meet only at the lock of a single series, and for nanoseconds.
+/// </summary>
+internal sealed class Head(SampleStoreOptions options, TimeProvider clock, StoreMetrics metrics)
+{
+    // Raw columns cost 16 bytes a sample, chunks a tenth of it. With few series the columns are long, because long chunks are smaller and
+    // cheaper; with many they are short, so that the columns of all series together stay around this many samples.
+    private const long OpenSamples = 16_000_000;
+    private const int ShortestRun = 24;
+    private const int LongestRun = 128;
+
+    private readonly ConcurrentDictionary<Labels, LiveSeries> _byLabels = new();
+    private readonly ConcurrentDictionary<SeriesKey, LiveSeries> _byKey = new();
+    private readonly ConcurrentDictionary<string, StrongCount> _perRealm = new();
+    private readonly LiveIndex _index = new();
+    private long _commits;
+    private int _durable;
+
+    /// <summary>Series that readers see.</summary>
+    public int Series => Volatile.Read(ref _durable);
+
+    public int SealAt => (int)Math.Clamp(OpenSamples / Math.Max(1, Series), ShortestRun, LongestRun);
+
+    public StoredSeries? Find(in SeriesKey key) => _byKey.TryGetValue(key, out var series) && !series.IsRetired ? series : null;
+
+    public void Remember(in SeriesKey key, StoredSeries series)
+    {
+        if (_byKey.Count >= options.RememberedLabelSets)
+        {
+            // What is in use comes back with its next request.
+            _byKey.Clear();
+        }
+
+        _byKey[key] = (LiveSeries)series;
+    }
+
+    public StoredSeries? Intern(Labels labels, out string? refusal)
+    {
+        if (_byLabels.TryGetValue(labels, out var known) && !known.IsRetired)
+        {
+            known.Touched = Minute();
+            refusal = null;
+            return known;
+        }
+
+        refusal = null;
+        return GetOrAdd(labels);
+    }
+
+    /// <summary>The series that stands for these labels now: itself, unless it has left memory since.</summary>
+    public LiveSeries Current(StoredSeries series)
+    {
+        var own = (LiveSeries)series;
+        return own.IsRetired ? GetOrAdd(own.Labels) : own;
+    }
+
+    /// <summary>The series of a row in the database.</summary>
+    public LiveSeries Restore(Labels labels, long id, int keptFrom, long lastTime)
+    {
+        while (true)
+        {
+            var series = GetOrAdd(labels);
+            lock (series)
+            {
+                if (series.IsRetired)
+                {
+                    continue;
+                }
+
+                series.Id = id;
+                series.KeptFrom = Math.Max(series.KeptFrom, keptFrom);
+                series.LastTime = Math.Max(series.LastTime, lastTime);
+            }
+
+            Publish(series);
+            return series;
+        }
+    }
+
+    /// <summary>Readers see the series from now on: its first samples are durable.</summary>
+    public void Publish(LiveSeries series)
+    {
+        if (series.IsDurable)
+        {
+            return;
+        }
+
+        // The index ignores a second addition, so two writers that publish the same series do no harm.
+        lock (series)
+        {
+            if (series.IsDurable || series.IsRetired)
+            {
+                return;
+            }
+
+            _index.Add(series);
+            series.BecomeDurable();
+        }
+
+        Interlocked.Increment(ref _durable);
+    }
+
+    /// <summary>The next place in the order of applied commits.</summary>
+    public long NextCommit() => Interlocked.Increment(ref _commits);
+
+    /// <summary>Adds samples of one series that are durable.</summary>
+    public void Apply(LiveSeries series, ReadOnlySpan<long> times, ReadOnlySpan<double> values, int sealAt, long commit)
+    {
+        while (true)
+        {
+            lock (series)
+            {
+                if (!series.IsRetired)
+                {
+                    var samples = series.MakeSamples();
+                    samples.Add(times, values, sealAt, commit);
+                    series.LastTime = Math.Max(series.LastTime, samples.MaxTime);
+                    return;
+                }
+            }
+
+            series = Restore(series.Labels, series.Id, series.KeptFrom, long.MinValue);
+        }
+    }
+
+    /// <summary>The samples that the series has in memory at this moment; false when none of them can lie in the time.</summary>
+    public static bool TryView(LiveSeries series, long from, long to, out BufferView view)
+    {
+        lock (series)
+        {
+            if (series.Samples is { } samples && samples.MaxTime >= from && samples.MinTime <= to)
+            {
+                view = samples.View();
+                return !view.IsEmpty;
+            }
+        }
+
+        view = new BufferView([], default, default);
+        return false;
+    }
+
+    public List<LiveSeries> Select(string? realm, IReadOnlyList<Matcher> matchers) => _index.Select(WithRealm(realm, matchers));
+
+    /// <summary>Names of labels of the series that any of the selections accepts, sorted.</summary>
+    public IReadOnlyList<string> LabelNames(string? realm, IReadOnlyList<Selection> selections, int limit)
+    {
+        var names = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (var series in SelectAny(realm, selections))
+        {
+            for (var at = 0; at < series.Labels.Count; at++)
+            {
+                names.Add(series.Labels.NameAt(at));
+            }
+        }
+
+        return [.. names.Take(limit)];
+    }
+
+    /// <summary>Values of a label of the series that any of the selections accepts, sorted.</summary>
+    public IReadOnlyList<string> LabelValues(string? realm, string label, IReadOnlyList<Selection> selections, int limit)
+    {
+        var values = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (var series in SelectAny(realm, selections))
+        {
+            if (series.Labels[label] is { Length: > 0 } value)
+            {
+                values.Add(value);
+            }
+        }
+
+        return [.. values.Take(limit)];
+    }
+
+    private IEnumerable<LiveSeries> SelectAny(string? realm, IReadOnlyList<Selection> selections) =>
+        selections.Count == 0 ? Select(realm, []) : selections.SelectMany(selection => Select(realm, selection.Matchers));
+
+    public bool TryGet(Labels labels, [NotNullWhen(true)] out LiveSeries? series) => _byLabels.TryGetValue(labels, out series) && !series.IsRetired;
+
+    public static IReadOnlyList<Matcher> WithRealm(string? realm, IReadOnlyList<Matcher> matchers) =>
+        realm is null ? matchers : [.. matchers, new Matcher(RealmLabel, MatchKind.Equal, realm)];
+
+    /// <summary>
+    /// Lets go of samples before <paramref name="samplesFrom"/> whose commits are settled (see <see cref="SampleBuffer.Trim"/>), of series
+    /// without samples since <paramref name="seriesFrom"/>, and of series that were interned long ago and never committed.
+    /// </summary>
+    public void Sweep(long samplesFrom, long seriesFrom, long settled)
+    {
+        var (active, chunks, bytes, open) = (0, 0L, 0L, 0L);
+        var abandoned = Minute() - 15;
+        foreach (var (_, series) in _byLabels)
+        {
+            lock (series)
+            {
+                if (series.Samples is { } samples)
+                {
+                    samples.Trim(samplesFrom, settled);
+                    if (samples.IsEmpty)
+                    {
+                        series.DropSamples();
+                    }
+                    else
+                    {
+                        var size = samples.Size();
+                        active++;
+                        chunks += size.Chunks;
+                        bytes += size.Bytes;
+                        open += size.Open;
+                    }
+                }
+
+                if (series.Samples is null && (series.IsDurable ? series.LastTime < seriesFrom : series.Touched < abandoned))
+                {
+                    Forget(series);
+                }
+            }
+        }
+
+        foreach (var (key, series) in _byKey)
+        {
+            if (series.IsRetired)
+            {
+                _byKey.TryRemove(key, out _);
+            }
+        }
+
+        metrics.HeadSize(active, chunks, bytes, open);
+    }
+
+    /// <summary>The label that says to whom a series belongs.</summary>
+    public const string RealmLabel = "realm";
+
+    // The caller holds the lock of the series.
+    private void Forget(LiveSeries series)
+    {
+        if (series.IsDurable)
+        {
+            _index.Remove(series);
+            Interlocked.Decrement(ref _durable);
+        }
+
+        series.Retire();
+        _byLabels.TryRemove(new KeyValuePair<Labels, LiveSeries>(series.Labels, series));
+        if (_perRealm.TryGetValue(series.Realm, out var count))
+        {
+            Interlocked.Decrement(ref count.Value);
+        }
+    }
+
+    private LiveSeries GetOrAdd(Labels labels)
+    {
+        while (true)
+        {
+            if (_byLabels.TryGetValue(labels, out var known))
+            {
+                if (!known.IsRetired)
+                {
+                    return known;
+                }
+
+                _byLabels.TryRemove(new KeyValuePair<Labels, LiveSeries>(labels, known));
+            }
+
+            var made = new LiveSeries(labels, labels[RealmLabel]) { Touched = Minute(), KeptFrom = Day() };
+            if (_byLabels.TryAdd(labels, made))
+            {
+                Interlocked.Increment(ref _perRealm.GetOrAdd(made.Realm, _ => new StrongCount()).Value);
+                return made;
+            }
+        }
+    }
+
+    internal static string Shorten(Labels labels)
+    {
+        var text = labels.ToString();
+        return text.Length <= 200 ? text : text[..200] + "…";
+    }
+
+    private int Minute() => (int)(clock.GetUtcNow().ToUnixTimeSeconds() / 60);
+
+    private int Day() => (int)(clock.GetUtcNow().ToUnixTimeSeconds() / 86_400);
+
+    private sealed class StrongCount
+    {
+        public int Value;
+    }
+}

@@ -1,0 +1,44 @@
+using Platform.PromQL;
+
+namespace Platform.SampleStore;
+
+/// <summary>A series in this process: its labels, its id in the database, and its recent samples.</summary>
+internal sealed class LiveSeries(Labels labels, string realm) : StoredSeries(labels)
+{
+    private int _state;
+    private SampleBuffer? _samples;
+
+    public string Realm => realm;
+
+    /// <summary>The key in the database; 0 until a writer has given one. Fixed once <see cref="IsDurable"/>.</summary>
+    public long Id { get; set; }
+
+    /// <summary>The row of the series is committed, and readers see it.</summary>
+    public bool IsDurable => Volatile.Read(ref _state) == 1;
+
+    /// <summary>
+    /// The series has left memory. Who still holds the object (a request that was parsed before) asks <see cref="Head.Current"/> for the
+    /// one that has taken its place.
+    /// </summary>
+    public bool IsRetired => Volatile.Read(ref _state) == 2;
+
+    /// <summary>Day (since 1970) until which the row of the series is safe from retention, as far as this process knows.</summary>
+    public int KeptFrom { get; set; }
+
+    /// <summary>A moment when somebody has last asked for the series, in minutes; what was interned but never committed goes by it.</summary>
+    public int Touched { get; set; }
+
+    /// <summary>Time of the newest sample known, also of those that are only in the database.</summary>
+    public long LastTime { get; set; } = long.MinValue;
+
+    /// <summary>Null while nothing was ever added; made under the lock of the series.</summary>
+    public SampleBuffer? Samples => Volatile.Read(ref _samples);
+
+    public SampleBuffer MakeSamples() => _samples ??= new SampleBuffer();
+
+    public void DropSamples() => _samples = null;
+
+    public void BecomeDurable() => Interlocked.CompareExchange(ref _state, 1, 0);
+
+    public void Retire() => Volatile.Write(ref _state, 2);
+}

@@ -1,0 +1,17 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Platform.ServiceDefaults;
+
+namespace Platform.SampleStore;
+
+public static class SampleStoreHosting
+{
+    /// <summary>The place of samples, as <see cref="ISampleStore"/>, by <c>METRICS_STORAGE_BACKEND</c>. Comes after <c>AddPostgres</c>.</summary>
+    public static IHostApplicationBuilder AddSampleStore(this IHostApplicationBuilder builder)
+    {
+        builder.AddSettings<SampleStoreOptions>();
+        builder.Services.AddSingleton<MemorySampleStore>();
+        builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<MemorySampleStore>());
+        return builder;
+    }
+}
