@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source deploy/native/prepare.sh
 prepare_machine
+prepare_peers
 build Platform.sln .built-solution AppHost src ServiceDefaults tests Platform.sln
 
 results=$PWD/artifacts/tests

@@ -3,8 +3,22 @@
 # Nothing is started and nothing is configured: AppHost runs servers of its own, with their own data, ports and passwords.
 #
 #   deploy/native/install.sh           install what is missing
+#   deploy/native/install.sh --peers   also the programs that tests and benches compare the metrics engine with, or feed it from:
+#                                      Prometheus with promtool, VictoriaMetrics, Alertmanager with amtool, node-exporter
 #   deploy/native/install.sh --check   only say what is missing; exit code 1 if something is
 set -euo pipefail
+
+check=false peers=false
+for argument in "$@"; do
+    case $argument in
+        --check) check=true ;;
+        --peers) peers=true ;;
+        *)
+            echo "Unknown argument: $argument. There are --check and --peers." >&2
+            exit 2
+            ;;
+    esac
+done
 
 # The same places where src/NativeHost/ServerBinaries.cs looks.
 found() {
@@ -24,13 +38,19 @@ found /usr/lib/rabbitmq/bin/rabbitmq-server '/opt/homebrew/opt/rabbitmq/sbin/rab
 if [[ $(uname -s) == Linux ]]; then
     found setpriv || missing+=(util-linux)
 fi
+if $peers; then
+    found prometheus && found promtool || missing+=(prometheus)
+    found victoria-metrics || missing+=(victoria-metrics)
+    found prometheus-alertmanager && found amtool || missing+=(prometheus-alertmanager)
+    found prometheus-node-exporter || missing+=(prometheus-node-exporter)
+fi
 
 if [[ ${#missing[@]} -eq 0 ]]; then
     exit 0
 fi
 
 echo "Missing on this machine: ${missing[*]}"
-if [[ ${1:-} == --check ]]; then
+if $check; then
     exit 1
 fi
 
@@ -40,6 +60,7 @@ This script knows apt-get only. Please install, with the package manager of this
   PostgreSQL 15 or newer (postgres, initdb)   Debian: postgresql       macOS: brew install postgresql@17   Fedora: dnf install postgresql-server
   Redis 7 or newer (redis-server)             Debian: redis-server     macOS: brew install redis           Fedora: dnf install valkey
   RabbitMQ 3.10 or newer (rabbitmq-server)    Debian: rabbitmq-server  macOS: brew install rabbitmq        Fedora: dnf install rabbitmq-server
+Only for comparing (--peers): prometheus, promtool, victoria-metrics, alertmanager, amtool, node_exporter.
 They need not be started: the platform runs its own. Then run the same command again.
 TEXT
     exit 1

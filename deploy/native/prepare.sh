@@ -1,4 +1,4 @@
-# Read by run.sh and test.sh, from the project's folder: what both need before they can start.
+# Read by run.sh, test.sh and bench.sh, from the project's folder: what they need before they can start.
 # shellcheck shell=bash
 
 # Both build the same configuration, so that nothing is built twice.
@@ -15,6 +15,12 @@ prepare_machine() {
         exit 1
     fi
     deploy/native/install.sh
+}
+
+# What the metrics engine is compared with. A machine that cannot have it still runs everything else.
+prepare_peers() {
+    deploy/native/install.sh --peers ||
+        echo "Without Prometheus, VictoriaMetrics, Alertmanager or node-exporter, the tests and benches that need the missing one are skipped by name." >&2
 }
 
 # build <project or solution> <stamp> <folder or file>...
