@@ -27,15 +27,17 @@ public enum RelabelAction
 /// One step of Prometheus' relabelling, checked. Steps are pure: labels in, labels out or nothing. The regular expression is anchored at
 /// both ends and matched in linear time.
 /// </summary>
-public sealed class RelabelStep
+public sealed partial class RelabelStep
 {
+    private readonly Dictionary<string, int> _groups;
+
     /// <exception cref="ArgumentException">The step is not complete or its expression is none; the message names the key and the remedy.</exception>
     public RelabelStep(
         RelabelAction action, IReadOnlyList<string> sources, string separator = ";", string regex = "(.*)", ulong modulus = 0, string target = "", string replacement = "$1")
     {
         (Action, Sources, Separator, Modulus, Target, Replacement) = (action, sources, separator, modulus, target, replacement);
         Pattern = regex;
-        Regex = Anchored(regex);
+        (Regex, _groups) = Anchored(regex);
         if (action is RelabelAction.Replace or RelabelAction.HashMod or RelabelAction.Lowercase or RelabelAction.Uppercase or RelabelAction.KeepEqual or RelabelAction.DropEqual && target.Length == 0)
         {
             throw new ArgumentException($"the action {action.ToString().ToLowerInvariant()} needs target_label.");
@@ -152,12 +154,12 @@ public sealed class RelabelStep
         name.Length > 0 && !char.IsAsciiDigit(name[0]) && name.All(letter => char.IsAsciiLetterOrDigit(letter) || letter == '_');
 
     /// <exception cref="ArgumentException">The pattern is no regular expression, or not one that is matched in linear time.</exception>
-    private static Regex Anchored(string pattern)
+    private static (Regex Regex, Dictionary<string, int> Groups) Anchored(string pattern)
     {
+        var numbered = Numbered(pattern, out var groups);
         try
         {
-            // (?P<name>…) is how RE2 writes a named group.
-            return new Regex($@"\A(?s:{pattern.Replace("(?P<", "(?<", StringComparison.Ordinal)})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+            return (new Regex($@"\A(?s:{numbered})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant), groups);
         }
         catch (Exception error) when (error is ArgumentException or NotSupportedException)
         {
@@ -165,11 +167,51 @@ public sealed class RelabelStep
         }
     }
 
+    // RE2 counts named groups with the others, .NET after them: names are taken out here and kept beside.
+    private static string Numbered(string pattern, out Dictionary<string, int> groups)
+    {
+        groups = [];
+        var result = new StringBuilder(pattern.Length);
+        var count = 0;
+        var inClass = false;
+        for (var at = 0; at < pattern.Length; at++)
+        {
+            var letter = pattern[at];
+            result.Append(letter);
+            if (letter == '\\' && at + 1 < pattern.Length)
+            {
+                result.Append(pattern[++at]);
+            }
+            else if (letter is '[' or ']')
+            {
+                inClass = letter == '[';
+            }
+            else if (letter == '(' && !inClass)
+            {
+                var name = NamedGroup().Match(pattern, at);
+                if (name.Success)
+                {
+                    groups[name.Groups[1].Value] = ++count;
+                    at += name.Length - 1;
+                }
+                else if (at + 1 == pattern.Length || pattern[at + 1] != '?')
+                {
+                    count++;
+                }
+            }
+        }
+
+        return result.ToString();
+    }
+
+    [GeneratedRegex(@"\G\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>")]
+    private static partial Regex NamedGroup();
+
     /// <summary>
     /// Puts groups into a template as Go does: <c>$1</c>, <c>${1}</c>, <c>$name</c>; the longest run of letters, digits and underscores
     /// after the dollar is the name; <c>$$</c> is a dollar; a group that is not there is empty; a dollar before anything else stays.
     /// </summary>
-    internal static string Expand(string template, Match match)
+    private string Expand(string template, Match match)
     {
         if (!template.Contains('$', StringComparison.Ordinal))
         {
@@ -206,7 +248,8 @@ public sealed class RelabelStep
                 continue;
             }
 
-            result.Append(match.Groups[template[start..end]].Value);
+            var name = template[start..end];
+            result.Append(_groups.TryGetValue(name, out var number) ? match.Groups[number].Value : match.Groups[name].Value);
             at = braced ? end : end - 1;
         }
 

@@ -418,7 +418,7 @@ public static partial class ScrapeConfigFile
             switch (Take(key))
             {
                 case YamlSequenceNode list:
-                    return list.Children.Select(child => Of(child, $"An entry of {key}", faults)).OfType<Section>().ToArray();
+                    return list.Children.Select(child => Of(child, $"an entry of {key}", faults)).OfType<Section>().ToArray();
                 case null or YamlScalarNode { Value: null or "" }:
                     return [];
                 case var other:
@@ -444,7 +444,7 @@ public static partial class ScrapeConfigFile
             {
                 if (key is not YamlScalarNode { Value: { } name } || !_taken.Contains(name))
                 {
-                    faults.Add(key, $"{(place.Length > 0 ? $"{place}: " : "")}the key \"{key}\" is not known here{(remedy?.Invoke(key.ToString()) is { } way ? $": {way}" : ".")}");
+                    faults.Add(key, $"the key \"{key}\" is not known {(place.Length > 0 ? $"in {place}" : "here")}{(remedy?.Invoke(key.ToString()) is { } way ? $": {way}" : ".")}");
                 }
             }
         }

@@ -69,7 +69,7 @@ public sealed class ScrapeConfigTests
     }
 
     [Theory]
-    [InlineData("scrape_configs:\n- job_name: a\n  scrape_intervall: 1s", "line 3: the key \"scrape_intervall\" is not known here")]
+    [InlineData("scrape_configs:\n- job_name: a\n  scrape_intervall: 1s", "line 3: the key \"scrape_intervall\" is not known in an entry of scrape_configs")]
     [InlineData("scrape_configs:\n- scheme: http", "line 2: job_name is missing")]
     [InlineData("scrape_configs:\n- job_name: a\n- job_name: a", "used twice")]
     [InlineData("scrape_configs:\n- job_name: a\n  scrape_interval: soon", "line 3: scrape_interval is to be a duration")]
