@@ -1,8 +1,10 @@
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.Metrics.Events;
+using Platform.Metrics.Intake;
 using Platform.Metrics.Stats;
 using Platform.Postgres;
+using Platform.SampleStore;
 using Platform.ServiceDefaults;
 
 var builder = WebApplication.CreateBuilder(args);
@@ -14,11 +16,14 @@ builder.AddAlertingClient();
 builder.AddIncidentsClient();
 
 builder.AddEvents();
+builder.AddSampleStore();
+builder.AddIntake();
 
 var app = builder.Build();
 
 app.MapDefaultEndpoints();
 app.MapEvents();
+app.MapIntake();
 app.MapStats();
 app.MapDeadLetters("metrics");
 

@@ -14,6 +14,7 @@ public sealed class AccessTests(PlatformFixture fixture)
         POST   /api/v1/monitoring/events                                   ingest
         GET    /api/v1/monitoring/events                                   read
         GET    /api/v1/monitoring/stats                                    read
+        POST   /prometheus/api/v1/write                                    ingest
         GET    /monitoring/health/                                         public
         GET    /monitoring/status/                                         public
         GET    /monitoring/health/detailed/                                read

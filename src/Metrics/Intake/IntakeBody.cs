@@ -122,7 +122,10 @@ internal sealed class IntakeBodies(IntakeOptions options)
         }
     }
 
-    private PooledBytes Rent(int bytes)
+    /// <summary>The number as it is, while a decoded body may have so many bytes (four times as many, for one that was written anew).</summary>
+    public int CheckDecoded(long bytes) => bytes <= Math.Min(4L * options.MaxDecodedBytes, int.MaxValue / 2) ? (int)bytes : throw DecodedTooLarge();
+
+    public PooledBytes Rent(int bytes)
     {
         if (Interlocked.Add(ref _used, bytes) > options.MemoryBytes)
         {

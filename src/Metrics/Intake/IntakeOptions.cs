@@ -19,12 +19,29 @@ public sealed class IntakeOptions
     public long MemoryBytes { get; init; } = 256 * 1024 * 1024;
 }
 
+/// <summary>How OTLP becomes samples.</summary>
+public sealed class OtlpOptions
+{
+    /// <summary>Attributes of the resource that become labels of every series, besides <c>job</c> and <c>instance</c>.</summary>
+    [Setting("METRICS_OTLP_PROMOTE_RESOURCE_ATTRIBUTES")]
+    public string[] PromotedAttributes { get; init; } = [];
+
+    /// <summary>Finest scale at which cumulative exponential histograms become classic buckets: 0 has one bucket per power of two, each further scale twice as many.</summary>
+    [Setting("METRICS_OTLP_EXPONENTIAL_SCALE"), Range(-4, 4)]
+    public int ExponentialScale { get; init; } = 1;
+
+    /// <summary>Most buckets of one point of a histogram.</summary>
+    [Setting("METRICS_OTLP_MAX_BUCKETS"), Range(1, 100_000)]
+    public int MaxBuckets { get; init; } = 1_000;
+}
+
 public static class IntakeHosting
 {
     /// <summary>The ways in which samples come. Wants a sample store.</summary>
     public static IHostApplicationBuilder AddIntake(this IHostApplicationBuilder builder)
     {
         builder.AddSettings<IntakeOptions>();
+        builder.AddSettings<OtlpOptions>();
         builder.Services.AddSingleton<IntakeBodies>();
         builder.Services.AddSingleton<IntakeMetrics>();
         builder.Services.AddSingleton<KnownMetadata>();

@@ -9,11 +9,15 @@ namespace Platform.Metrics.Intake;
 /// </summary>
 internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, string realm) : IDisposable
 {
-    private readonly List<SeriesKey> _described = [];
+    private readonly SeriesKey _realmKey = SeriesKey.OfRealm(realm);
+    private readonly HashSet<SeriesKey> _described = [];
 
     public string Realm => realm;
 
     public WriteBatch Batch { get; } = new();
+
+    /// <summary>Samples that the store is given, totals of increments among them.</summary>
+    public int Given => Batch.Count + Batch.Increments.Count;
 
     public Refusals Refusals { get; } = new();
 
@@ -26,7 +30,7 @@ internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, string 
     /// <summary>Exemplars that came and are not kept.</summary>
     public int Exemplars { get; set; }
 
-    public SeriesKey KeyOf(ReadOnlySpan<byte> bytes) => WireKey.Of(realm, bytes);
+    public SeriesKey KeyOf(ReadOnlySpan<byte> bytes) => SeriesKey.Of(_realmKey, bytes);
 
     public StoredSeries? Find(in SeriesKey key) => store.Find(key);
 

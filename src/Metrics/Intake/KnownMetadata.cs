@@ -27,7 +27,7 @@ internal sealed class KnownMetadata(TimeProvider clock)
     }
 
     /// <summary>To be called when they are committed, not before.</summary>
-    public void Add(IReadOnlyList<SeriesKey> keys)
+    public void Add(IReadOnlyCollection<SeriesKey> keys)
     {
         if (_known.Count + keys.Count > Most)
         {

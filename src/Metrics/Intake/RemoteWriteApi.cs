@@ -60,7 +60,7 @@ internal static class RemoteWriteApi
             Written(context.Response, result.Written);
         }
 
-        run.Refusals.Add(result, run.Batch.Count);
+        run.Refusals.Add(result, run.Given);
         counts.Add(run.Realm, result.Written);
         metrics.Done(version == V2 ? "remote_write_2" : "remote_write", run.Realm, result.Written, run.Exemplars, run.Refusals);
         if (run.Refusals.Count == 0)
