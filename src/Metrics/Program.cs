@@ -2,6 +2,7 @@ using Platform.Contracts;
 using Platform.Messaging;
 using Platform.Metrics.Events;
 using Platform.Metrics.Intake;
+using Platform.Metrics.Prometheus;
 using Platform.Metrics.Stats;
 using Platform.Postgres;
 using Platform.SampleStore;
@@ -18,12 +19,14 @@ builder.AddIncidentsClient();
 builder.AddEvents();
 builder.AddSampleStore();
 builder.AddIntake();
+builder.AddPrometheus();
 
 var app = builder.Build();
 
 app.MapDefaultEndpoints();
 app.MapEvents();
 app.MapIntake();
+app.MapPrometheus();
 app.MapStats();
 app.MapDeadLetters("metrics");
 

@@ -15,6 +15,34 @@ public sealed class AccessTests(PlatformFixture fixture)
         GET    /api/v1/monitoring/events                                   read
         GET    /api/v1/monitoring/stats                                    read
         POST   /prometheus/api/v1/write                                    ingest
+        GET    /prometheus/api/v1/query                                    read
+        POST   /prometheus/api/v1/query                                    read
+        GET    /prometheus/api/v1/query_range                              read
+        POST   /prometheus/api/v1/query_range                              read
+        GET    /prometheus/api/v1/series                                   read
+        POST   /prometheus/api/v1/series                                   read
+        GET    /prometheus/api/v1/labels                                   read
+        POST   /prometheus/api/v1/labels                                   read
+        GET    /prometheus/api/v1/label/{name}/values                      read
+        GET    /prometheus/api/v1/metadata                                 read
+        GET    /prometheus/api/v1/query_exemplars                          read
+        POST   /prometheus/api/v1/query_exemplars                          read
+        GET    /prometheus/api/v1/format_query                             read
+        POST   /prometheus/api/v1/format_query                             read
+        GET    /prometheus/api/v1/parse_query                              read
+        POST   /prometheus/api/v1/parse_query                              read
+        GET    /prometheus/api/v1/rules                                    read
+        GET    /prometheus/api/v1/alerts                                   read
+        GET    /prometheus/api/v1/targets                                  read
+        GET    /prometheus/api/v1/targets/metadata                         read
+        GET    /prometheus/api/v1/status/buildinfo                         read
+        GET    /prometheus/api/v1/status/config                            read
+        GET    /prometheus/api/v1/status/flags                             read
+        GET    /prometheus/api/v1/status/runtimeinfo                       read
+        GET    /prometheus/api/v1/status/tsdb                              read
+        GET    /prometheus/federate                                        read
+        GET    /prometheus/-/healthy                                       read
+        GET    /prometheus/-/ready                                         read
         GET    /monitoring/health/                                         public
         GET    /monitoring/status/                                         public
         GET    /monitoring/health/detailed/                                read
@@ -193,6 +221,13 @@ public sealed class AccessTests(PlatformFixture fixture)
         using var answer = await client.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Ct);
         if ((int)answer.StatusCode >= 400 && !(IsHealthWord(path) && answer.StatusCode == HttpStatusCode.ServiceUnavailable))
         {
+            if (path.StartsWith("/prometheus/", StringComparison.Ordinal) && answer.StatusCode is not (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden))
+            {
+                // What a Prometheus client gets for a wrong parameter is in the words of Prometheus.
+                Assert.Equal("error", JsonElement.Parse(await answer.Content.ReadAsStringAsync(Ct)).GetProperty("status").GetString());
+                return answer.StatusCode;
+            }
+
             Assert.Equal("application/problem+json", answer.Content.Headers.ContentType?.MediaType);
             var problem = JsonElement.Parse(await answer.Content.ReadAsStringAsync(Ct));
             Assert.False(string.IsNullOrEmpty(problem.GetProperty("traceId").GetString()), $"{method} {path} has no traceId.");
