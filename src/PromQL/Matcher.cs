@@ -1,5 +1,3 @@
-using System.Text.RegularExpressions;
-
 namespace Platform.PromQL;
 
 public enum MatchKind
@@ -17,12 +15,15 @@ public enum MatchKind
     NotRegex,
 }
 
-/// <summary>One condition on a label. A label that is not there has the empty string as its value. Regular expressions are anchored at both ends.</summary>
+/// <summary>
+/// One condition on a label. A label that is not there has the empty string as its value. Regular expressions are those of RE2 and are
+/// anchored at both ends, see <see cref="AnchoredRegex"/>.
+/// </summary>
 public sealed record Matcher
 {
-    private readonly Regex? _regex;
+    private readonly AnchoredRegex? _regex;
 
-    /// <exception cref="ArgumentException">The pattern is no regular expression.</exception>
+    /// <exception cref="ArgumentException">The pattern is no regular expression; the message is fit for the person who wrote it.</exception>
     public Matcher(string name, MatchKind kind, string value)
     {
         Name = name;
@@ -30,9 +31,11 @@ public sealed record Matcher
         Value = value;
         if (kind is MatchKind.Regex or MatchKind.NotRegex)
         {
-            // Without backtracking, matching takes time linear in the input: a pattern cannot be used to stall the service.
-            _regex = new Regex($@"\A(?s:{value})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+            _regex = new(value);
         }
+
+        SetMatches = _regex is null ? [value] : _regex.SetMatches;
+        Prefix = _regex?.Prefix ?? value;
     }
 
     public string Name { get; }
@@ -42,12 +45,21 @@ public sealed record Matcher
     /// <summary>The text to compare with, or the pattern as written.</summary>
     public string Value { get; }
 
+    /// <summary>
+    /// Every value that the text or pattern stands for, each once, when they can be listed; otherwise null. For the negative kinds those
+    /// are the values that are refused.
+    /// </summary>
+    public IReadOnlyList<string>? SetMatches { get; }
+
+    /// <summary>What every value that the text or pattern stands for begins with; may be empty.</summary>
+    public string Prefix { get; }
+
     public bool Matches(string value) => Kind switch
     {
         MatchKind.Equal => value == Value,
         MatchKind.NotEqual => value != Value,
-        MatchKind.Regex => _regex!.IsMatch(value),
-        MatchKind.NotRegex => !_regex!.IsMatch(value),
+        MatchKind.Regex => _regex!.Matches(value),
+        MatchKind.NotRegex => !_regex!.Matches(value),
     };
 
     public bool Equals(Matcher? other) => other is not null && Name == other.Name && Kind == other.Kind && Value == other.Value;

@@ -41,9 +41,6 @@ public interface ISampleStore
     Task<CommitResult> CommitAsync(WriteBatch batch, CancellationToken ct);
 }
 
-/// <summary>128 bits over realm and label bytes, seeded per process, so that nobody can prepare collisions.</summary>
-public readonly record struct SeriesKey(ulong High, ulong Low);
-
 /// <summary>A series that has a place in the store.</summary>
 public abstract class StoredSeries(Labels labels)
 {

@@ -1,4 +1,5 @@
 using Npgsql;
+using Platform.Postgres;
 
 namespace Platform.Health.Checks;
 
@@ -7,8 +8,10 @@ namespace Platform.Health.Checks;
 /// process or its connection dies, PostgreSQL releases the lock and another replica takes over within the next try.
 /// </summary>
 public sealed partial class CheckWorker(
-    HealthOptions options, RunnerLock runner, CheckStore store, IEnumerable<CheckLoop> loops, HealthMetrics metrics, TimeProvider clock, ILogger<CheckWorker> logger) : BackgroundService
+    HealthOptions options, SessionLock runner, CheckStore store, IEnumerable<CheckLoop> loops, HealthMetrics metrics, TimeProvider clock, ILogger<CheckWorker> logger) : BackgroundService
 {
+    internal const long LockNumber = 0x6865616c74682d31;
+
     private readonly CheckLoop[] _loops = [.. loops];
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -18,7 +21,7 @@ public sealed partial class CheckWorker(
             try
             {
                 await using var connection = await runner.OpenAsync(stoppingToken);
-                while (!await RunnerLock.TryTakeAsync(connection, stoppingToken))
+                while (!await runner.TryTakeAsync(connection, stoppingToken))
                 {
                     await Task.Delay(options.Takeover, clock, stoppingToken);
                 }
@@ -50,7 +53,7 @@ public sealed partial class CheckWorker(
             while (!running.IsCompleted)
             {
                 await Task.WhenAny(running, Task.Delay(options.Takeover, clock, ct));
-                await RunnerLock.ProveAsync(connection, ct);
+                await SessionLock.ProveAsync(connection, ct);
             }
         }
         finally
@@ -66,54 +69,6 @@ public sealed partial class CheckWorker(
 
     [LoggerMessage(LogLevel.Warning, "This replica cannot run the checks: {Reason}")]
     private partial void NotRunning(string reason);
-}
-
-/// <summary>The right to run the checks.</summary>
-public sealed class RunnerLock(string connectionString)
-{
-    internal const long Number = 0x6865616c74682d31;
-
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
-
-    // Without a pool: closing must end the session, and with it the lock, at once.
-    private readonly string _connectionString = new NpgsqlConnectionStringBuilder(connectionString)
-    {
-        Pooling = false,
-        ApplicationName = "Platform.Health runner",
-        CommandTimeout = (int)Patience.TotalSeconds,
-        KeepAlive = 0,
-    }.ConnectionString;
-
-    public async Task<NpgsqlConnection> OpenAsync(CancellationToken ct)
-    {
-        var connection = new NpgsqlConnection(_connectionString);
-        try
-        {
-            await connection.OpenAsync(ct);
-            // A machine that vanishes says no goodbye; the server should notice within half a minute, not after two hours.
-            await using var settings = new NpgsqlCommand("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3", connection);
-            await settings.ExecuteNonQueryAsync(ct);
-            return connection;
-        }
-        catch
-        {
-            await connection.DisposeAsync();
-            throw;
-        }
-    }
-
-    public static async Task<bool> TryTakeAsync(NpgsqlConnection connection, CancellationToken ct)
-    {
-        await using var take = new NpgsqlCommand("select pg_try_advisory_lock($1)", connection) { Parameters = { new() { Value = Number } } };
-        return await take.ExecuteScalarAsync(ct) is true;
-    }
-
-    /// <exception cref="NpgsqlException">The session, and the lock with it, is gone.</exception>
-    public static async Task ProveAsync(NpgsqlConnection connection, CancellationToken ct)
-    {
-        await using var ask = new NpgsqlCommand("select 1", connection);
-        await ask.ExecuteScalarAsync(ct);
-    }
 }
 
 /// <summary>Deletes what is older than the retention, once an hour, in small steps. Every replica does; two at once only share the work.</summary>

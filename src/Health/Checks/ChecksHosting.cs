@@ -2,6 +2,7 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Platform.Contracts;
 using Platform.Health.Probes;
 using Platform.Messaging;
+using Platform.Postgres;
 using Platform.ServiceDefaults;
 
 namespace Platform.Health.Checks;
@@ -30,7 +31,7 @@ public static class ChecksHosting
         builder.Services.AddSingleton<HealthMetrics>();
         builder.Services.AddSingleton<IEnumerable<CheckLoop>>(services =>
             [.. services.GetRequiredService<Checklist>().Checks.Select(check => ActivatorUtilities.CreateInstance<CheckLoop>(services, check))]);
-        builder.Services.AddSingleton(new RunnerLock(connectionString));
+        builder.Services.AddSingleton(new SessionLock(connectionString, CheckWorker.LockNumber, "Platform.Health runner"));
         builder.Services.AddHostedService<CheckWorker>();
         builder.Services.AddHostedService<RetentionWorker>();
         return builder;
