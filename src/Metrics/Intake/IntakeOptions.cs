@@ -53,6 +53,7 @@ public static class IntakeHosting
     public static IEndpointRouteBuilder MapIntake(this IEndpointRouteBuilder app)
     {
         app.MapRemoteWrite();
+        app.MapOtlp();
         return app;
     }
 }
