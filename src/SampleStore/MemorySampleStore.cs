@@ -88,10 +88,10 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
         var age = new SampleAge(_options, _clock);
         var written = 0;
         var sealAt = _head.SealAt;
-        var place = _head.NextCommit();
+        var place = 0;
         foreach (var run in new Runs(batch))
         {
-            if (age.Accepts(run.Series, run.Times))
+            if (age.Accepts(run.Times))
             {
                 Apply(run.Series, run.Times, run.Values, sealAt, place);
                 written += run.Times.Length;

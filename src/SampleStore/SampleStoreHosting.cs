@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Platform.Postgres;
 using Platform.ServiceDefaults;
 
 namespace Platform.SampleStore;
@@ -9,9 +10,19 @@ public static class SampleStoreHosting
     /// <summary>The place of samples, as <see cref="ISampleStore"/>, by <c>METRICS_STORAGE_BACKEND</c>. Comes after <c>AddPostgres</c>.</summary>
     public static IHostApplicationBuilder AddSampleStore(this IHostApplicationBuilder builder)
     {
-        builder.AddSettings<SampleStoreOptions>();
-        builder.Services.AddSingleton<MemorySampleStore>();
-        builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<MemorySampleStore>());
+        if (builder.AddSettings<SampleStoreOptions>().Backend == StorageBackend.Postgres)
+        {
+            builder.AddMigrations("SampleStore", typeof(SampleStoreHosting).Assembly);
+            builder.Services.AddSingleton<PostgresSampleStore>();
+            builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<PostgresSampleStore>());
+            builder.Services.AddHostedService(services => services.GetRequiredService<PostgresSampleStore>());
+        }
+        else
+        {
+            builder.Services.AddSingleton<MemorySampleStore>();
+            builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<MemorySampleStore>());
+        }
+
         return builder;
     }
 }

@@ -66,11 +66,11 @@ internal sealed class SampleAge
     }
 
     /// <summary>All of the times are acceptable. Nothing is counted when they are not: <see cref="Accept"/> tells one from the other.</summary>
-    public bool Accepts(StoredSeries series, ReadOnlySpan<long> times)
+    public bool Accepts(ReadOnlySpan<long> times)
     {
         foreach (var time in times)
         {
-            if (time < _oldest || time > _newest)
+            if (!Accepts(time))
             {
                 return false;
             }
@@ -78,6 +78,9 @@ internal sealed class SampleAge
 
         return true;
     }
+
+    /// <summary>The time is acceptable; nothing is counted when it is not.</summary>
+    public bool Accepts(long time) => time >= _oldest && time <= _newest;
 
     /// <summary>Whether one sample is acceptable; counts it when it is not.</summary>
     public bool Accept(StoredSeries series, long time)

@@ -14,11 +14,13 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
     /// <param name="stored">
     /// Chunks of the same series from the database, oldest first by their start; they came earlier, so of two samples with one time theirs stays.
     /// </param>
-    public void Read(ReadOnlySpan<Segment> stored, long from, long to, SampleColumns into)
+    /// <param name="storedTo">Those chunks count up to here.</param>
+    public void Read(ReadOnlySpan<Segment> stored, long storedTo, long from, long to, SampleColumns into)
     {
-        if (InOrder(stored, from, to))
+        storedTo = Math.Min(to, storedTo);
+        if (InOrder(stored, storedTo, from, to))
         {
-            Decode(stored, from, to, into);
+            Decode(stored, from, storedTo, into);
             Decode(sealedRuns, from, to, into);
             Clip(open.Times, open.Values, from, to, into);
             return;
@@ -28,7 +30,7 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
         merge.Clear();
         foreach (var segment in stored)
         {
-            merge.Add(segment, from, to);
+            merge.Add(segment, from, storedTo);
         }
 
         foreach (var segment in sealedRuns)
@@ -42,7 +44,7 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
     }
 
     // The usual case: each piece ends before the next one begins, and pieces are decoded straight into the answer.
-    private bool InOrder(ReadOnlySpan<Segment> stored, long from, long to)
+    private bool InOrder(ReadOnlySpan<Segment> stored, long storedTo, long from, long to)
     {
         var last = long.MinValue;
         if (late.Count > 0 && late.First <= to && late.Last >= from)
@@ -50,7 +52,7 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
             return false;
         }
 
-        return InOrder(stored, from, to, ref last) && InOrder(sealedRuns, from, to, ref last) && (open.Count == 0 || open.First > to || open.First > last);
+        return InOrder(stored, from, storedTo, ref last) && InOrder(sealedRuns, from, to, ref last) && (open.Count == 0 || open.First > to || open.First > last);
     }
 
     private static bool InOrder(ReadOnlySpan<Segment> segments, long from, long to, ref long last)
@@ -67,7 +69,7 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
                 return false;
             }
 
-            last = segment.To;
+            last = Math.Min(to, segment.To);
         }
 
         return true;

@@ -20,8 +20,15 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
     private readonly ConcurrentDictionary<SeriesKey, LiveSeries> _byKey = new();
     private readonly ConcurrentDictionary<string, StrongCount> _perRealm = new();
     private readonly LiveIndex _index = new();
-    private long _commits;
+    private long _samplesFloor = long.MinValue;
+    private long _indexFloor = long.MinValue;
     private int _durable;
+
+    /// <summary>All samples since this time are in memory; of earlier ones perhaps some.</summary>
+    public long SamplesFloor => Volatile.Read(ref _samplesFloor);
+
+    /// <summary>All series with samples since this time are in memory.</summary>
+    public long IndexFloor => Volatile.Read(ref _indexFloor);
 
     /// <summary>Series that readers see.</summary>
     public int Series => Volatile.Read(ref _durable);
@@ -107,8 +114,25 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
         Interlocked.Increment(ref _durable);
     }
 
-    /// <summary>The next place in the order of applied commits.</summary>
-    public long NextCommit() => Interlocked.Increment(ref _commits);
+    /// <summary>Comes before samples leave memory, so that who reads afterwards knows.</summary>
+    public void RaiseSamplesFloor(long to) => Raise(ref _samplesFloor, to);
+
+    /// <summary>Comes before series leave memory.</summary>
+    public void RaiseIndexFloor(long to) => Raise(ref _indexFloor, to);
+
+    private static void Raise(ref long floor, long to)
+    {
+        for (var seen = Volatile.Read(ref floor); seen < to;)
+        {
+            var before = Interlocked.CompareExchange(ref floor, to, seen);
+            if (before == seen)
+            {
+                return;
+            }
+
+            seen = before;
+        }
+    }
 
     /// <summary>Adds samples of one series that are durable.</summary>
     public void Apply(LiveSeries series, ReadOnlySpan<long> times, ReadOnlySpan<double> values, int sealAt, long commit)

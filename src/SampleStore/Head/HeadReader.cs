@@ -23,7 +23,7 @@ internal sealed class HeadReader(Head head, string? realm) : ISeriesSource
                 var series = found[at];
                 if (Head.TryView(series, selection.From, selection.To, out var view))
                 {
-                    batch.Add(new ViewedSeries(series.Labels, view, []));
+                    batch.Add(new ViewedSeries(series.Labels, view, [], long.MinValue));
                 }
             }
 
@@ -34,7 +34,8 @@ internal sealed class HeadReader(Head head, string? realm) : ISeriesSource
 
 /// <summary>A series as it was when it was selected.</summary>
 /// <param name="stored">Chunks that were fetched for it, by their start.</param>
-internal sealed class ViewedSeries(Labels labels, BufferView view, Segment[] stored) : Series(labels)
+/// <param name="storedTo">They are read up to here; what is later is in the view.</param>
+internal sealed class ViewedSeries(Labels labels, BufferView view, Segment[] stored, long storedTo) : Series(labels)
 {
-    public override void Read(long from, long to, SampleColumns into) => view.Read(stored, from, to, into);
+    public override void Read(long from, long to, SampleColumns into) => view.Read(stored, storedTo, from, to, into);
 }

@@ -1,0 +1,192 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Platform.SampleStore;
+
+/// <summary>
+/// Brings what the log holds into the head: all of it at the start, then what other replicas commit.
+/// <para>
+/// No commit is skipped and none is read twice, although commits overtake each other. Numbers of rows do not say what is new: a row gets
+/// its number before its transaction commits, so a lower number may appear after a higher one. The follower asks PostgreSQL instead for
+/// what is visible now and was not visible at its last look. A snapshot is (xmin, xmax, those in progress between them): a transaction is
+/// visible in it if and only if it has committed and its id is below xmax and not among those in progress. So a row that is visible now
+/// was not visible then if and only if its txid is at least that xmax, or was in progress. A transaction that had not yet been given an id
+/// at the last look gets one of at least xmax later. Snapshot and rows come from one statement, hence from the same moment.
+/// </para>
+/// </summary>
+internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, SeriesRows rows, CommitOrder order, OwnCommits own, ILogger logger)
+{
+    // Rows decoded together; as many stay in memory.
+    private const int Wave = 16;
+
+    private readonly RawDecodedBatch[] _decoded = [.. Enumerable.Range(0, Wave).Select(_ => new RawDecodedBatch())];
+    private ulong _xmax;
+    private ulong[] _inProgress = [];
+
+    /// <summary>Reads all of the log. Comes first, once.</summary>
+    public async Task LoadAsync(CancellationToken ct)
+    {
+        // Ids of transactions count per server. Rows that a restored dump brought from another one lie in this server's future, where they
+        // would be met at every look; whatever is visible and has an id that was not given out yet is such a row.
+        await using (var repair = db.CreateCommand("update sample_batches set txid = '3' where txid >= pg_snapshot_xmax(pg_current_snapshot())"))
+        {
+            repair.CommandTimeout = 0;
+            await repair.ExecuteNonQueryAsync(ct);
+        }
+
+        await FollowAsync(ct);
+    }
+
+    /// <summary>Applies what has become visible since the last call. One call at a time.</summary>
+    public async Task<int> FollowAsync(CancellationToken ct)
+    {
+        var lost = own.Lost;
+        var (snapshot, met) = await LookAsync(lost, ct);
+        var foreign = new List<(ulong Txid, long Id, int Samples)>();
+        foreach (var row in met)
+        {
+            if (!own.Meet(row.Token))
+            {
+                foreign.Add((row.Txid, row.Id, row.Samples));
+            }
+        }
+
+        await ApplyAsync(foreign, ct);
+        // Only now: after a failure the same rows are met again, and applying a row twice changes nothing.
+        (_xmax, _inProgress) = Parse(snapshot);
+        own.Found(lost);
+        return foreign.Count;
+    }
+
+    private async Task<(string Snapshot, List<(ulong Txid, long Id, Guid Token, int Samples)> Met)> LookAsync(Guid[] lost, CancellationToken ct)
+    {
+        await using var look = db.CreateCommand(lost.Length == 0
+            ? """
+              select snapshot.now::text, b.txid, b.id, b.token, b.samples
+              from (select pg_current_snapshot() as now) snapshot
+              left join sample_batches b on b.txid >= $1 or b.txid = any($2)
+              """
+            : """
+              select snapshot.now::text, b.txid, b.id, b.token, b.samples
+              from (select pg_current_snapshot() as now) snapshot
+              left join sample_batches b on b.txid >= $1 or b.txid = any($2) or b.token = any($3)
+              """);
+        look.Parameters.Add(new NpgsqlParameter { Value = _xmax, NpgsqlDbType = NpgsqlDbType.Xid8 });
+        look.Parameters.Add(new NpgsqlParameter { Value = _inProgress, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Xid8 });
+        if (lost.Length > 0)
+        {
+            look.Parameters.Add(new NpgsqlParameter<Guid[]> { TypedValue = lost });
+        }
+
+        var snapshot = "";
+        var met = new List<(ulong, long, Guid, int)>();
+        await using var answer = await look.ExecuteReaderAsync(ct);
+        while (await answer.ReadAsync(ct))
+        {
+            snapshot = answer.GetString(0);
+            if (!answer.IsDBNull(1))
+            {
+                met.Add((answer.GetFieldValue<ulong>(1), answer.GetInt64(2), answer.GetGuid(3), answer.GetInt32(4)));
+            }
+        }
+
+        return (snapshot, met);
+    }
+
+    private async Task ApplyAsync(List<(ulong Txid, long Id, int Samples)> batches, CancellationToken ct)
+    {
+        // In the order of the log, so that most series find their samples in order of time.
+        batches.Sort(static (left, right) => left.Id.CompareTo(right.Id));
+        for (var start = 0; start < batches.Count; start += 64 * Wave)
+        {
+            var some = batches.GetRange(start, Math.Min(64 * Wave, batches.Count - start));
+            await using var read = db.CreateCommand("select txid, samples, bytes from sample_batches where txid = any($1) order by id");
+            read.CommandTimeout = 0;
+            read.Parameters.Add(new NpgsqlParameter { Value = some.ConvertAll(batch => batch.Txid).Distinct().ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Xid8 });
+            await using var answer = await read.ExecuteReaderAsync(ct);
+            var wave = new List<(ulong Txid, int Samples, byte[] Bytes)>(Wave);
+            while (await answer.ReadAsync(ct))
+            {
+                wave.Add((answer.GetFieldValue<ulong>(0), answer.GetInt32(1), answer.GetFieldValue<byte[]>(2)));
+                if (wave.Count == Wave)
+                {
+                    await ApplyWaveAsync(wave, ct);
+                    wave.Clear();
+                }
+            }
+
+            await ApplyWaveAsync(wave, ct);
+        }
+    }
+
+    private async Task ApplyWaveAsync(List<(ulong Txid, int Samples, byte[] Bytes)> wave, CancellationToken ct)
+    {
+        Parallel.For(0, wave.Count, at => _decoded[at].Decode(wave[at].Bytes));
+
+        var unknown = new HashSet<long>();
+        for (var at = 0; at < wave.Count; at++)
+        {
+            foreach (var run in _decoded[at].Runs)
+            {
+                if (rows.Find(run.Id) is null)
+                {
+                    unknown.Add(run.Id);
+                }
+            }
+        }
+
+        if (unknown.Count > 0)
+        {
+            await rows.LoadAsync([.. unknown], ct);
+        }
+
+        var places = wave.ConvertAll(batch => order.Begin(batch.Txid, batch.Samples));
+        var sealAt = head.SealAt;
+        // Each part takes the series of its own, batch by batch, so that the samples of a series come in order.
+        var parts = wave.Count == 1 ? 1 : Environment.ProcessorCount;
+        var missing = 0L;
+        Parallel.For(0, parts, part =>
+        {
+            for (var at = 0; at < wave.Count; at++)
+            {
+                var batch = _decoded[at];
+                foreach (var run in batch.Runs)
+                {
+                    if (run.Id % parts != part)
+                    {
+                        continue;
+                    }
+
+                    if (rows.Find(run.Id) is { } series)
+                    {
+                        head.Apply(series, batch.Times.Slice(run.Start, run.Count), batch.Values.Slice(run.Start, run.Count), sealAt, places[at]);
+                        head.Publish(series);
+                    }
+                    else
+                    {
+                        Interlocked.Exchange(ref missing, run.Id);
+                    }
+                }
+            }
+        });
+
+        if (missing != 0)
+        {
+            SeriesIsMissing(logger, missing);
+        }
+    }
+
+    // "xmin:xmax:id,id,…"
+    private static (ulong Xmax, ulong[] InProgress) Parse(string snapshot)
+    {
+        var parts = snapshot.Split(':');
+        return (
+            ulong.Parse(parts[1], CultureInfo.InvariantCulture),
+            parts[2].Length == 0 ? [] : Array.ConvertAll(parts[2].Split(','), id => ulong.Parse(id, CultureInfo.InvariantCulture)));
+    }
+
+    [LoggerMessage(LogLevel.Error, "The log has samples of the series {Id}, which has no row; they cannot be read")]
+    private static partial void SeriesIsMissing(ILogger logger, long id);
+}
