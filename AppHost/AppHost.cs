@@ -20,7 +20,8 @@ var gateway = OnServers(builder.AddProject<Projects.Gateway>("gateway"))
     .WithEnvironment("PLATFORM_INGEST_KEY", ingestKey)
     .WithExternalHttpEndpoints();
 
-metrics.WithReference(alerting).WithReference(incidents);
+// Metrics asks alerting and incidents for figures, and scrapes every process it has an address of.
+metrics.WithReference(metrics).WithReference(health).WithReference(alerting).WithReference(incidents).WithReference(compliance).WithReference(gateway);
 health.WithReference(metrics).WithReference(alerting).WithReference(incidents).WithReference(compliance).WithReference(gateway);
 alerting.WithReference(metrics);
 incidents.WithReference(metrics).WithReference(alerting);
@@ -38,6 +39,7 @@ if (withDemo)
         .WithEnvironment("PLATFORM_API_KEY", ingestKey)
         .WithHttpHealthCheck("/health")
         .WaitFor(gateway);
+    metrics.WithReference(demo);
 
     // The demo shows what an alert looks like to a receiver, unless there is a real one; it lives on loopback, where nothing else is called.
     if (string.IsNullOrEmpty(builder.Configuration["ALERT_WEBHOOK_URL"]))

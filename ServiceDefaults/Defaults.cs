@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
@@ -94,6 +95,9 @@ public static class Defaults
         else
         {
             app.MapExposition(edge.MetricsPath).RequireAuthorization(Access.AdminRead);
+            // For Metrics, which scrapes this process like all others and has a ticket instead of a key.
+            app.MapExposition($"{edge.MetricsPath}/scrape").RequireAuthorization(
+                new AuthorizationPolicyBuilder(Tickets.Scheme).RequireAuthenticatedUser().AddRequirements(new AccessRequirement(Access.Service)).Build());
         }
 
         return app;

@@ -1,11 +1,12 @@
 using Platform.Gateway.Proxy;
 using Platform.ServiceDefaults;
 using Yarp.ReverseProxy.Configuration;
+using Yarp.ReverseProxy.Transforms;
 
 namespace Platform.Gateway;
 
 /// <summary>
-/// What is forwarded to whom: the one table. Paths pass unchanged, with or without a slash at the end. Nothing else of a service can be
+/// What is forwarded to whom: the one table. Paths but one pass unchanged, with or without a slash at the end. Nothing else of a service can be
 /// reached from outside; in particular nothing below <c>/internal</c>.
 /// </summary>
 public static class Routes
@@ -17,6 +18,8 @@ public static class Routes
         ("metrics", "/api/v1/monitoring/events/{**rest}"),
         ("metrics", "/api/v1/monitoring/stats/{**rest}"),
         ("metrics", "/prometheus/{**rest}"),
+        ("metrics", "/api/v1/monitoring/metrics/{**rest}"),
+        ("metrics", "/monitoring/metrics"),
 
         ("health", "/api/health"),
         ("health", "/api/v1/monitoring/health/{**rest}"),
@@ -55,6 +58,8 @@ public static class Routes
             .LoadFromMemory(
                 [.. Table.Select(route => Route(route.Service, route.Path, "default")),
                  .. Intakes.Select(path => Route("metrics", path, "default") with { MaxRequestBodySize = options.MaxIntakeBytes }),
+                 // A service's own /metrics is something else, so this path of the seeds is rewritten on the way.
+                 Route("metrics", "/metrics", "default").WithTransformPathSet("/api/v1/monitoring/metrics/prometheus"),
                  .. Anonymous.Select(route => Route(route.Service, route.Path, "anonymous"))],
                 [.. Services.Select(service => Cluster(service, endpoints.Find(service), options))])
             .ConfigureHttpClient((_, handler) => handler.ConnectTimeout = options.ConnectTimeout)

@@ -1,8 +1,10 @@
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.Metrics.Events;
+using Platform.Metrics.Exposition;
 using Platform.Metrics.Intake;
 using Platform.Metrics.Prometheus;
+using Platform.Metrics.Scraping;
 using Platform.Metrics.Stats;
 using Platform.Postgres;
 using Platform.SampleStore;
@@ -20,6 +22,8 @@ builder.AddEvents();
 builder.AddSampleStore();
 builder.AddIntake();
 builder.AddPrometheus();
+builder.AddScraping("metricsdb");
+builder.AddExposition();
 
 var app = builder.Build();
 
@@ -27,6 +31,7 @@ app.MapDefaultEndpoints();
 app.MapEvents();
 app.MapIntake();
 app.MapPrometheus();
+app.MapExposition();
 app.MapStats();
 app.MapDeadLetters("metrics");
 

@@ -44,6 +44,9 @@ public sealed class AccessTests(PlatformFixture fixture)
         GET    /prometheus/federate                                        read
         GET    /prometheus/-/healthy                                       read
         GET    /prometheus/-/ready                                         read
+        GET    /api/v1/monitoring/metrics/prometheus                       read
+        GET    /monitoring/metrics/                                        read
+        GET    /metrics/                                                   read
         GET    /monitoring/health/                                         public
         GET    /monitoring/status/                                         public
         GET    /monitoring/health/detailed/                                read

@@ -6,6 +6,10 @@ using Platform.Postgres;
 
 namespace Platform.Metrics.Events;
 
+/// <param name="Action">A word of the vocabulary.</param>
+/// <param name="Outcome">A word of the vocabulary, or empty when the events named none.</param>
+public sealed record ActionTotal(string Realm, string Action, string Outcome, long Total);
+
 /// <summary>Reads events.</summary>
 public sealed class EventStore(NpgsqlDataSource db, TimeProvider clock)
 {
@@ -94,6 +98,13 @@ public sealed class EventStore(NpgsqlDataSource db, TimeProvider clock)
             group by action, outcome order by action, outcome
             """,
             row => new ActionCount(row.GetString(0), row.GetString(1), row.GetInt64(2)),
+            ct);
+
+    /// <summary>How many events of each action and outcome ever came, by realm; of one realm, or of all when it is null.</summary>
+    public Task<List<ActionTotal>> ListTotalsAsync(string? realm, CancellationToken ct) =>
+        db.QueryAsync(
+            $"select realm, action, outcome, total from event_totals where {realm}::text is null or realm = {realm} order by realm, action, outcome",
+            row => new ActionTotal(row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3)),
             ct);
 
     /// <summary>How many events are stored (at most <see cref="TotalAge"/> old), and how many happened since <paramref name="since"/> (to the minute).</summary>

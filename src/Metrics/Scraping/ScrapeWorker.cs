@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using Npgsql;
+using Platform.Metrics.Exposition;
 using Platform.Postgres;
 using Platform.SampleStore;
 using Platform.ServiceDefaults;
@@ -25,13 +26,16 @@ public sealed partial class ScrapeWorker : BackgroundService
     private readonly TimeProvider _clock;
     private readonly ILogger<ScrapeWorker> _logger;
     private readonly ScrapeTools _tools;
-    private readonly Dictionary<(ScrapeJob Job, PromQL.Labels Labels, Uri Url, string? Error), Running> _running = [];
+    private readonly EventCounterSampler _sampler;
+    private readonly Dictionary<(ScrapeJob Job, PromQL.Labels Labels, Uri Url, string? Error), (TargetScrape Scrape, Running Loop)> _running = [];
     private NpgsqlConnection? _session;
+    private Running? _sampling;
     private ScrapePlan? _plan;
 
-    internal ScrapeWorker(ScrapeOptions options, ScrapeSources sources, ScrapeTargets targets, SessionLock scrapeLock, ScrapeTools tools, ILogger<ScrapeWorker> logger)
+    internal ScrapeWorker(
+        ScrapeOptions options, ScrapeSources sources, ScrapeTargets targets, SessionLock scrapeLock, ScrapeTools tools, EventCounterSampler sampler, ILogger<ScrapeWorker> logger)
     {
-        (_options, _sources, _targets, _lock, _clock, _logger, _tools) = (options, sources, targets, scrapeLock, tools.Clock, logger, tools);
+        (_options, _sources, _targets, _lock, _clock, _logger, _tools, _sampler) = (options, sources, targets, scrapeLock, tools.Clock, logger, tools, sampler);
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -102,6 +106,7 @@ public sealed partial class ScrapeWorker : BackgroundService
         _session = session;
         _plan = null; // so that the loops start
         _targets.IsScraping = true;
+        _sampling = Running.Start(_sampler.RunAsync);
         Scraping();
         return true;
     }
@@ -115,7 +120,7 @@ public sealed partial class ScrapeWorker : BackgroundService
         foreach (var (key, running) in gone)
         {
             _running.Remove(key);
-            await running.StopAsync();
+            await running.Loop.StopAsync();
             ended[running.Scrape.Plan.Identity] = running.Scrape;
         }
 
@@ -125,7 +130,8 @@ public sealed partial class ScrapeWorker : BackgroundService
             if (!_running.ContainsKey(key))
             {
                 ended.Remove(target.Identity, out var predecessor);
-                _running.Add(key, Running.Start(new TargetScrape(target, _tools, predecessor)));
+                var scrape = new TargetScrape(target, _tools, predecessor);
+                _running.Add(key, (scrape, Running.Start(scrape.RunAsync)));
             }
         }
 
@@ -151,12 +157,18 @@ public sealed partial class ScrapeWorker : BackgroundService
 
     private async Task StopAllAsync()
     {
-        foreach (var running in _running.Values)
+        foreach (var (_, loop) in _running.Values)
         {
-            await running.StopAsync();
+            await loop.StopAsync();
         }
 
         _running.Clear();
+        if (_sampling is { } sampling)
+        {
+            _sampling = null;
+            await sampling.StopAsync();
+        }
+
         _plan = null;
         _targets.IsScraping = false;
     }
@@ -170,12 +182,12 @@ public sealed partial class ScrapeWorker : BackgroundService
         }
     }
 
-    private sealed record Running(TargetScrape Scrape, CancellationTokenSource Stop, Task Loop)
+    private sealed record Running(CancellationTokenSource Stop, Task Loop)
     {
-        public static Running Start(TargetScrape scrape)
+        public static Running Start(Func<CancellationToken, Task> loop)
         {
             var stop = new CancellationTokenSource();
-            return new(scrape, stop, Task.Run(() => scrape.RunAsync(stop.Token), CancellationToken.None));
+            return new(stop, Task.Run(() => loop(stop.Token), CancellationToken.None));
         }
 
         public async Task StopAsync()
@@ -249,6 +261,7 @@ public static class ScrapingHosting
         builder.Services.AddHttpClient(TargetFetch.PlatformClient).ConfigureAdditionalHttpMessageHandlers((handlers, _) => handlers.Clear());
         builder.Services.AddSingleton<ScrapeTargets>();
         builder.Services.AddSingleton<ScrapeMetrics>();
+        builder.Services.AddSingleton<EventCounterSampler>();
         builder.Services.AddHostedService(services => new ScrapeWorker(
             options,
             sources.LogTo(services.GetRequiredService<ILogger<ScrapeSources>>()),
@@ -263,6 +276,7 @@ public static class ScrapingHosting
                 new SemaphoreSlim(options.Concurrency),
                 services.GetRequiredService<ScrapeMetrics>(),
                 services.GetRequiredService<ILogger<ScrapeWorker>>()),
+            services.GetRequiredService<EventCounterSampler>(),
             services.GetRequiredService<ILogger<ScrapeWorker>>()));
         return builder;
     }
