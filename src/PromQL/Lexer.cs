@@ -638,6 +638,22 @@ internal static class Literals
         return Decode(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(bytes));
     }
 
+    /// <summary>Whether the string is text throughout, without bytes that were no UTF-8; only then it may be a label's name.</summary>
+    public static bool IsText(string value)
+    {
+        for (var index = 0; index < value.Length;)
+        {
+            if (!Rune.TryGetRuneAt(value, index, out var rune))
+            {
+                return false;
+            }
+
+            index += rune.Utf16SequenceLength;
+        }
+
+        return true;
+    }
+
     private static string Decode(ReadOnlySpan<byte> bytes)
     {
         var text = new StringBuilder(bytes.Length);

@@ -185,8 +185,6 @@ public sealed class Parser
     {
         var from = name?.From ?? _token.From;
         var matchers = new List<Matcher>();
-        // Of the name given in its short form, outside the braces or quoted inside.
-        var shortName = name is { } outside ? Written(outside).ToString() : null;
         if (_token.Kind == TokenKind.LeftBrace)
         {
             Take();
@@ -208,30 +206,23 @@ public sealed class Parser
                 }
 
                 first = false;
-                var matcher = LabelMatcher(out var isShortName);
-                if (isShortName && shortName is not null)
-                {
-                    throw Error(_text, new(from, _lastEnd), $"metric name must not be set twice: {Printer.Quote(shortName)} or {Printer.Quote(matcher.Value)}");
-                }
-
-                shortName = isShortName ? matcher.Value : shortName;
-                matchers.Add(matcher);
+                matchers.Add(LabelMatcher());
             }
 
             Take();
         }
 
-        if (name is not null)
+        if (name is { } outside)
         {
-            matchers.Add(new(Labels.MetricName, MatchKind.Equal, shortName!));
+            matchers.Add(new(Labels.MetricName, MatchKind.Equal, Written(outside).ToString()));
         }
 
         return new(matchers, name is not null, default) { At = new(from, _lastEnd) };
     }
 
-    private Matcher LabelMatcher(out bool isShortName)
+    // name="value" with one of the four operators, or a metric's name in quotes.
+    private Matcher LabelMatcher()
     {
-        isShortName = false;
         if (_token.Kind is not (TokenKind.Identifier or TokenKind.Text))
         {
             throw Unexpected("label matching", "identifier or \"}\"");
@@ -250,7 +241,6 @@ public sealed class Parser
         };
         if (kind is null)
         {
-            isShortName = true;
             return new(Labels.MetricName, MatchKind.Equal, name);
         }
 
@@ -354,7 +344,7 @@ public sealed class Parser
         {
             var quoted = Take();
             var name = Unquote(quoted);
-            return name.Length > 0 && !HasInvalidText(name) ? name : throw Error(_text, At(quoted), $"invalid label name {Printer.Quote(name)}");
+            return name.Length > 0 && Literals.IsText(name) ? name : throw Error(_text, At(quoted), $"invalid label name {Printer.Quote(name)}");
         }
 
         // Keywords are fine as names of labels, and so are inf and nan; numbers and names with colons are not.
@@ -587,19 +577,6 @@ public sealed class Parser
             ?? throw Error(_text, new(quoted.From + at, quoted.To), at + 1 < written.Length
                 ? $"unknown escape sequence {Printer.Quote(written[at..Math.Min(at + 2, written.Length)].ToString())} in string"
                 : "escape sequence not terminated");
-    }
-
-    private static bool HasInvalidText(string text)
-    {
-        foreach (var letter in text.EnumerateRunes())
-        {
-            if (letter == System.Text.Rune.ReplacementChar && !text.Contains('\ufffd'))
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 
     private Token Take()

@@ -1,3 +1,6 @@
+using FsCheck;
+using FsCheck.Fluent;
+
 namespace Platform.PromQL.Tests;
 
 public sealed class PrinterTests
@@ -31,5 +34,51 @@ public sealed class PrinterTests
         }
 
         Assert.Empty(wrong);
+    }
+
+    [Fact]
+    public void Every_tree_prints_to_a_text_that_parses_to_the_same_tree()
+    {
+        Prop.ForAll(GeneratedExpressions.Arbitrary, expr =>
+        {
+            var printed = Printer.Print(expr);
+            return (Parser.Parse(printed) == expr).Label(printed).And((Parser.Parse(Printer.Pretty(expr)) == expr).Label(Printer.Pretty(expr)));
+        }).Check(Config.QuickThrowOnFailure.WithMaxTest(3000).WithEndSize(200));
+    }
+
+    [Fact]
+    public void No_tree_reads_anything_past_a_matcher_that_was_added()
+    {
+        var realm = new Matcher("realm", MatchKind.Equal, "acme");
+
+        Prop.ForAll(GeneratedExpressions.Arbitrary, expr =>
+        {
+            var narrowed = Selectors.Of(Parser.Parse(Printer.Print(Selectors.WithMatcher(expr, realm))), TimeSpan.FromMinutes(5));
+            return narrowed.Count == Selectors.Of(expr, TimeSpan.FromMinutes(5)).Count && narrowed.All(reach => reach.Selector.Matchers.Contains(realm));
+        }).Check(Config.QuickThrowOnFailure.WithMaxTest(1000).WithEndSize(200));
+    }
+
+    [Theory]
+    [InlineData("a", "a")]
+    [InlineData(
+        "sum by (job) (rate(http_requests_total{job=\"api\",instance=~\"one|two\"}[5m])) / sum by (job) (rate(http_requests_total[5m]))",
+        """
+          sum by (job) (rate(http_requests_total{instance=~"one|two",job="api"}[5m]))
+        /
+          sum by (job) (rate(http_requests_total[5m]))
+        """)]
+    [InlineData(
+        "-(histogram_quantile(0.99, sum without (instance) (rate(request_duration_seconds_bucket{a=\"aaaaaaaaaaaaaaaaaaaaaa\"}[5m]))))",
+        """
+        -(
+          histogram_quantile(
+            0.99,
+            sum without (instance) (rate(request_duration_seconds_bucket{a="aaaaaaaaaaaaaaaaaaaaaa"}[5m]))
+          )
+        )
+        """)]
+    public void A_long_expression_is_broken_where_its_parts_begin(string text, string pretty)
+    {
+        Assert.Equal(pretty, Printer.Pretty(Parser.Parse(text)));
     }
 }
