@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Platform.PromQL;
 
 namespace Platform.SampleStore;
@@ -9,6 +11,7 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
     private readonly SampleStoreOptions _options;
     private readonly TimeProvider _clock;
     private readonly StoreMetrics _metrics = new();
+    private readonly SeriesGuards _guards;
     private readonly Head _head;
     private readonly ConcurrentDictionary<(string Realm, string Family), MetricMetadata> _metadata = new();
 
@@ -16,11 +19,14 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
     private readonly Dictionary<Labels, Total> _totals = [];
     private readonly Dictionary<(string Subject, string Key), (byte[] BodyHash, int Written, DateTimeOffset At)> _keys = [];
 
-    public MemorySampleStore(SampleStoreOptions options, TimeProvider clock)
+    /// <param name="guards">Bounds of series; the defaults when there are none.</param>
+    /// <param name="loggers">Where refusals are told; nowhere when there are none.</param>
+    public MemorySampleStore(SampleStoreOptions options, TimeProvider clock, SeriesGuardOptions? guards = null, ILoggerFactory? loggers = null)
     {
         _options = options;
         _clock = clock;
-        _head = new Head(options, clock, _metrics);
+        _guards = new SeriesGuards(guards ?? new SeriesGuardOptions(), clock, (loggers ?? NullLoggerFactory.Instance).CreateLogger<SeriesGuards>());
+        _head = new Head(options, _guards, clock, _metrics);
     }
 
     public ISeriesSource Source(string? realm) => new HeadReader(_head, realm);
@@ -73,7 +79,11 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
         }
     }
 
-    public void Dispose() => _metrics.Dispose();
+    public void Dispose()
+    {
+        _guards.Dispose();
+        _metrics.Dispose();
+    }
 
     private CommitResult Commit(WriteBatch batch)
     {

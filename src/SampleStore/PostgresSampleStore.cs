@@ -22,6 +22,7 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
     private readonly StoreMetrics _metrics = new();
     private readonly CommitOrder _order = new();
     private readonly OwnCommits _own = new();
+    private readonly SeriesGuards _guards;
     private readonly Head _head;
     private readonly SeriesRows _rows;
     private readonly ChunkReader _chunks;
@@ -37,10 +38,13 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
     private Task _loops = Task.CompletedTask;
     private DateTimeOffset _nextSweep;
 
-    public PostgresSampleStore(NpgsqlDataSource db, SampleStoreOptions options, TimeProvider clock, ILogger<PostgresSampleStore> logger)
+    /// <param name="guards">Bounds of series; the defaults when there are none.</param>
+    public PostgresSampleStore(NpgsqlDataSource db, SampleStoreOptions options, TimeProvider clock, ILoggerFactory loggers, SeriesGuardOptions? guards = null)
     {
+        var logger = loggers.CreateLogger<PostgresSampleStore>();
         (_db, _options, _clock, _logger) = (db, options, clock, logger);
-        _head = new Head(options, clock, _metrics);
+        _guards = new SeriesGuards(guards ?? new SeriesGuardOptions(), clock, loggers.CreateLogger<SeriesGuards>());
+        _head = new Head(options, _guards, clock, _metrics);
         _rows = new SeriesRows(db, _head, new TextPool());
         _chunks = new ChunkReader(db, options);
         _follower = new LogFollower(db, _head, _rows, _order, _own, logger);
@@ -158,6 +162,7 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
         _stopping.Dispose();
         _heard.Dispose();
         _following.Dispose();
+        _guards.Dispose();
         _rows.Dispose();
         _metrics.Dispose();
     }

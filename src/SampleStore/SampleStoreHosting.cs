@@ -10,6 +10,7 @@ public static class SampleStoreHosting
     /// <summary>The place of samples, as <see cref="ISampleStore"/>, by <c>METRICS_STORAGE_BACKEND</c>. Comes after <c>AddPostgres</c>.</summary>
     public static IHostApplicationBuilder AddSampleStore(this IHostApplicationBuilder builder)
     {
+        builder.AddSettings<SeriesGuardOptions>();
         if (builder.AddSettings<SampleStoreOptions>().Backend == StorageBackend.Postgres)
         {
             builder.AddMigrations("SampleStore", typeof(SampleStoreHosting).Assembly);

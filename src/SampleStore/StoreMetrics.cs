@@ -4,9 +4,6 @@ namespace Platform.SampleStore;
 
 internal enum RefusalReason
 {
-    /// <summary>A guard on series: their number, labels or lengths.</summary>
-    Series,
-
     /// <summary>Older than retention or the age that is allowed.</summary>
     TooOld,
 
@@ -48,7 +45,6 @@ internal sealed class StoreMetrics : IDisposable
 
     public void Refused(RefusalReason reason, long count) => _refused.Add(count, new KeyValuePair<string, object?>("reason", reason switch
     {
-        RefusalReason.Series => "series",
         RefusalReason.TooOld => "too_old",
         RefusalReason.TooFarAhead => "too_far_ahead",
         RefusalReason.Busy => "busy",

@@ -37,7 +37,7 @@ internal sealed class StoreWorld : IAsyncDisposable
     /// <summary>A replica that has read the log.</summary>
     public async Task<PostgresSampleStore> StartAsync(SampleStoreOptions? options = null)
     {
-        var store = new PostgresSampleStore(Connect(), options ?? new SampleStoreOptions { FollowEvery = TimeSpan.FromMilliseconds(50) }, Clock, NullLogger<PostgresSampleStore>.Instance);
+        var store = new PostgresSampleStore(Connect(), options ?? new SampleStoreOptions { FollowEvery = TimeSpan.FromMilliseconds(50) }, Clock, NullLoggerFactory.Instance);
         _stores.Add(store);
         await store.StartAsync(Ct);
         return store;

@@ -127,7 +127,7 @@ internal sealed partial class Compactor(NpgsqlDataSource db, SampleStoreOptions 
     private static async Task<Dictionary<long, SampleBuffer>> ReadLogAsync(NpgsqlTransaction tx, ulong before, CancellationToken ct)
     {
         var buffers = new Dictionary<long, SampleBuffer>();
-        var decoded = Enumerable.Range(0, Wave).Select(_ => new RawDecodedBatch()).ToArray();
+        var decoded = Enumerable.Range(0, Wave).Select(_ => new DecodedBatch()).ToArray();
         var wave = new List<byte[]>(Wave);
         await using var read = new NpgsqlCommand("select bytes from sample_batches where txid < $1 order by id", tx.Connection, tx) { CommandTimeout = 0 };
         read.Parameters.Add(Xid(before));
@@ -355,7 +355,7 @@ internal sealed record DayChunk(long From, long To, byte[] Bytes)
         {
             var end = BufferView.LowerBound(times, (ChunkReader.DayOf(times[start]) + 1) * 86_400_000L);
             end = Math.Min(end, start + MostSamples);
-            chunks.Add(new DayChunk(times[start], times[end - 1], RawChunk.Encode(times[start..end], values[start..end])));
+            chunks.Add(new DayChunk(times[start], times[end - 1], ChunkCodec.Encode(times[start..end], values[start..end])));
             start = end;
         }
 

@@ -81,7 +81,7 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
         {
             if (segment.To >= from && segment.From <= to)
             {
-                RawChunk.Read(segment.Bytes, from, to, into);
+                ChunkCodec.Read(segment.Bytes, from, to, into);
             }
         }
     }
@@ -126,7 +126,7 @@ internal readonly struct BufferView(Segment[] sealedRuns, OpenRun open, OpenRun 
             }
 
             _piece.Clear();
-            RawChunk.Read(segment.Bytes, from, to, _piece);
+            ChunkCodec.Read(segment.Bytes, from, to, _piece);
             Add(_piece.Times, _piece.Values);
         }
 

@@ -8,7 +8,7 @@ namespace Platform.SampleStore;
 /// What a process holds in memory: every series with recent samples, the samples themselves, and the index over the labels. Writers and
 /// readers meet only at the lock of a single series, and for nanoseconds.
 /// </summary>
-internal sealed class Head(SampleStoreOptions options, TimeProvider clock, StoreMetrics metrics)
+internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, TimeProvider clock, StoreMetrics metrics)
 {
     // Raw columns cost 16 bytes a sample, chunks a tenth of it. With few series the columns are long, because long chunks are smaller and
     // cheaper; with many they are short, so that the columns of all series together stay around this many samples.
@@ -17,7 +17,7 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
     private const int LongestRun = 128;
 
     private readonly ConcurrentDictionary<Labels, LiveSeries> _byLabels = new();
-    private readonly ConcurrentDictionary<SeriesKey, LiveSeries> _byKey = new();
+    private readonly SeriesKeys<LiveSeries> _byKey = new(static series => series.IsRetired, options.RememberedLabelSets);
     private readonly ConcurrentDictionary<string, StrongCount> _perRealm = new();
     private readonly LiveIndex _index = new();
     private long _samplesFloor = long.MinValue;
@@ -35,18 +35,9 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
 
     public int SealAt => (int)Math.Clamp(OpenSamples / Math.Max(1, Series), ShortestRun, LongestRun);
 
-    public StoredSeries? Find(in SeriesKey key) => _byKey.TryGetValue(key, out var series) && !series.IsRetired ? series : null;
+    public StoredSeries? Find(in SeriesKey key) => _byKey.Find(key);
 
-    public void Remember(in SeriesKey key, StoredSeries series)
-    {
-        if (_byKey.Count >= options.RememberedLabelSets)
-        {
-            // What is in use comes back with its next request.
-            _byKey.Clear();
-        }
-
-        _byKey[key] = (LiveSeries)series;
-    }
+    public void Remember(in SeriesKey key, StoredSeries series) => _byKey.Remember(key, (LiveSeries)series);
 
     public StoredSeries? Intern(Labels labels, out string? refusal)
     {
@@ -57,8 +48,8 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
             return known;
         }
 
-        refusal = null;
-        return GetOrAdd(labels);
+        refusal = guards.Refuse(labels, _perRealm.TryGetValue(labels[RealmLabel], out var count) ? Volatile.Read(ref count.Value) : 0);
+        return refusal is null ? GetOrAdd(labels) : null;
     }
 
     /// <summary>The series that stands for these labels now: itself, unless it has left memory since.</summary>
@@ -218,6 +209,7 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
     {
         var (active, chunks, bytes, open) = (0, 0L, 0L, 0L);
         var abandoned = Minute() - 15;
+        var gone = 0;
         foreach (var (_, series) in _byLabels)
         {
             lock (series)
@@ -242,16 +234,14 @@ internal sealed class Head(SampleStoreOptions options, TimeProvider clock, Store
                 if (series.Samples is null && (series.IsDurable ? series.LastTime < seriesFrom : series.Touched < abandoned))
                 {
                     Forget(series);
+                    gone++;
                 }
             }
         }
 
-        foreach (var (key, series) in _byKey)
+        if (gone > 0)
         {
-            if (series.IsRetired)
-            {
-                _byKey.TryRemove(key, out _);
-            }
+            _byKey.Prune();
         }
 
         metrics.HeadSize(active, chunks, bytes, open);

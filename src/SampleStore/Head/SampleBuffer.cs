@@ -151,7 +151,7 @@ internal sealed class SampleBuffer
 
     private void Seal(ref OpenRun run)
     {
-        var segment = new Segment(run.First, run.Last, RawChunk.Encode(run.Times, run.Values), _lastCommit);
+        var segment = new Segment(run.First, run.Last, ChunkCodec.Encode(run.Times, run.Values), _lastCommit);
         var grown = new Segment[_sealed.Length + 1];
         var at = _sealed.Length;
         while (at > 0 && _sealed[at - 1].From > segment.From)

@@ -344,7 +344,7 @@ internal sealed partial class GroupCommit : IDisposable
     /// <summary>What one writer commits at the moment; kept and used again.</summary>
     internal sealed class Work
     {
-        private readonly RawBatchEncoder _encoder = new();
+        private readonly BatchEncoder _encoder = new();
         private readonly HashSet<LiveSeries> _needRow = new(ReferenceEqualityComparer.Instance);
         private readonly List<Run> _runs = [];
 

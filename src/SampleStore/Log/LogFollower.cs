@@ -21,7 +21,7 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
     // Rows decoded together; as many stay in memory.
     private const int Wave = 16;
 
-    private readonly RawDecodedBatch[] _decoded = [.. Enumerable.Range(0, Wave).Select(_ => new RawDecodedBatch())];
+    private readonly DecodedBatch[] _decoded = [.. Enumerable.Range(0, Wave).Select(_ => new DecodedBatch())];
     private ulong _xmax;
     private ulong[] _inProgress = [];
 
