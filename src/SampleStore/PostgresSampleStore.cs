@@ -132,6 +132,9 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
         }
     }
 
+    /// <summary>Series that this process holds.</summary>
+    internal int SeriesInMemory => _head.Series;
+
     /// <summary>Turns the log into chunks: what is older than the time that a setting gives, or all of it now.</summary>
     /// <returns>Whether this replica did it; another one may have been at it.</returns>
     public async Task<bool> CompactAsync(bool everything, CancellationToken ct)

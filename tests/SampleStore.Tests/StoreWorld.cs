@@ -54,6 +54,11 @@ internal sealed class StoreWorld : IAsyncDisposable
         return labels;
     }
 
+    /// <summary>Until the log is empty. Transactions of other tests on the same server may make a compaction leave the newest commits.</summary>
+    public Task CompactAllAsync(PostgresSampleStore store) => Eventually.TrueAsync(
+        async () => await store.CompactAsync(everything: true, Ct) && await ScalarAsync<long>("select count(*) from sample_batches") == 0,
+        because: "all of the log is compacted");
+
     public async Task<T> ScalarAsync<T>(string sql)
     {
 #pragma warning disable CA2100 // written by the test

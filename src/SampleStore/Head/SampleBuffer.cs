@@ -93,9 +93,9 @@ internal sealed class SampleBuffer
             return;
         }
 
-        if (_open.Count > 0 && _open.Last < before)
+        if (_open.Count > 0 && _open.First < before)
         {
-            _open = default;
+            _open = _open.Since(before);
         }
 
         if (_late.Count > 0 && _late.Last < before)
@@ -208,6 +208,24 @@ internal struct OpenRun
         times.CopyTo(_times.AsSpan(Count));
         values.CopyTo(_values.AsSpan(Count));
         Count = needed;
+    }
+
+    /// <summary>The samples since that time, on a copy when that is worth it.</summary>
+    public readonly OpenRun Since(long time)
+    {
+        var first = Last < time ? Count : BufferView.LowerBound(Times, time);
+        if (first < (Count + 3) / 4)
+        {
+            return this;
+        }
+
+        var kept = default(OpenRun);
+        if (first < Count)
+        {
+            kept.Append(Times[first..], Values[first..], Capacity);
+        }
+
+        return kept;
     }
 
     /// <summary>Puts a sample where it belongs, on a copy, because readers may hold the columns; drops it when its time is taken.</summary>
