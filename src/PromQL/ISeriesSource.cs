@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Platform.PromQL;
 
 /// <summary>Where the engine gets its samples. One instance shows one realm, or all of them; expressions cannot reach beyond it.</summary>
@@ -80,6 +82,28 @@ public sealed class SampleColumns
     }
 
     public void Advance(int count) => Count += count;
+
+    /// <summary>Takes out the stale markers, which ranges ignore. Few series have any, so they are looked for first.</summary>
+    internal void RemoveStale()
+    {
+        var bits = MemoryMarshal.Cast<double, long>(_values.AsSpan(0, Count));
+        var kept = bits.IndexOf(StaleMarker.Bits);
+        if (kept < 0)
+        {
+            return;
+        }
+
+        for (var at = kept + 1; at < Count; at++)
+        {
+            if (!StaleMarker.Is(_values[at]))
+            {
+                _times[kept] = _times[at];
+                _values[kept++] = _values[at];
+            }
+        }
+
+        Count = kept;
+    }
 
     private void Grow(int needed)
     {

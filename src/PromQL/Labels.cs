@@ -15,19 +15,11 @@ public sealed class Labels : IEquatable<Labels>
 
     // Names at even places, values at odd ones. One array instead of pairs of objects: half a million series have one each.
     private readonly string[] _flat;
-    private readonly int _hash;
 
-    private Labels(string[] flat)
-    {
-        _flat = flat;
-        var hash = new HashCode();
-        foreach (var text in flat)
-        {
-            hash.Add(string.GetHashCode(text));
-        }
+    // 0 until somebody asks: most label sets of a wide query are never looked up. Two threads that compute it write the same number.
+    private int _hash;
 
-        _hash = hash.ToHashCode();
-    }
+    private Labels(string[] flat) => _flat = flat;
 
     public int Count => _flat.Length / 2;
 
@@ -131,12 +123,80 @@ public sealed class Labels : IEquatable<Labels>
     public Labels Without(string name) => With(name, "");
 
     public bool Equals(Labels? other) =>
-        ReferenceEquals(this, other) || (other is not null && _hash == other._hash && _flat.AsSpan().SequenceEqual(other._flat));
+        ReferenceEquals(this, other) || (other is not null && GetHashCode() == other.GetHashCode() && _flat.AsSpan().SequenceEqual(other._flat));
 
     public override bool Equals(object? obj) => Equals(obj as Labels);
 
     /// <summary>Differs from one process to the next; never to be stored.</summary>
-    public override int GetHashCode() => _hash;
+    public override int GetHashCode()
+    {
+        if (_hash == 0)
+        {
+            var hash = new HashCode();
+            foreach (var text in _flat)
+            {
+                hash.Add(string.GetHashCode(text));
+            }
+
+            var made = hash.ToHashCode();
+            _hash = made == 0 ? 1 : made;
+        }
+
+        return _hash;
+    }
+
+    /// <summary>The order of results: by the first name, then its value, then the next; fewer labels come first.</summary>
+    internal int CompareTo(Labels other)
+    {
+        var common = Math.Min(_flat.Length, other._flat.Length);
+        for (var at = 0; at < common; at++)
+        {
+            var order = ReferenceEquals(_flat[at], other._flat[at]) ? 0 : string.CompareOrdinal(_flat[at], other._flat[at]);
+            if (order != 0)
+            {
+                return order;
+            }
+        }
+
+        return _flat.Length.CompareTo(other._flat.Length);
+    }
+
+    /// <summary>Labels that say what kind of metric it is: a result that is another kind of thing does not have them.</summary>
+    internal static bool IsReserved(string name) => name is MetricName or "__type__" or "__unit__";
+
+    /// <summary>These labels without name, type and unit.</summary>
+    internal Labels WithoutReserved()
+    {
+        var reserved = 0;
+        for (var at = 0; at < _flat.Length && CanBeReserved(_flat[at]); at += 2)
+        {
+            reserved += IsReserved(_flat[at]) ? 1 : 0;
+        }
+
+        if (reserved == 0)
+        {
+            return this;
+        }
+
+        var flat = new string[_flat.Length - 2 * reserved];
+        var kept = 0;
+        for (var at = 0; at < _flat.Length; at += 2)
+        {
+            if (!CanBeReserved(_flat[at]) || !IsReserved(_flat[at]))
+            {
+                flat[kept++] = _flat[at];
+                flat[kept++] = _flat[at + 1];
+            }
+        }
+
+        return FromSorted(flat);
+
+        // Names are sorted; past this one none is reserved.
+        static bool CanBeReserved(string name) => name[0] <= '_';
+    }
+
+    /// <summary>Names and values in turn, sorted by name.</summary>
+    internal ReadOnlySpan<string> Flat => _flat;
 
     /// <summary>As PromQL writes a series: <c>up{instance="a:9090", job="api"}</c>.</summary>
     public override string ToString()

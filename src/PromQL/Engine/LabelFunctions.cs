@@ -1,0 +1,163 @@
+using System.Text;
+using System.Text.RegularExpressions;
+
+namespace Platform.PromQL;
+
+/// <summary>The functions that look at labels and not at values.</summary>
+internal static partial class LabelFunctions
+{
+    /// <exception cref="QueryException">No regular expression, or no label name.</exception>
+    public static void Replace(Table table, string target, string replacement, string source, string pattern)
+    {
+        Regex regex;
+        try
+        {
+            regex = new Regex($@"\A(?s:{pattern})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+        }
+        catch (Exception error) when (error is ArgumentException or NotSupportedException)
+        {
+            throw new QueryException(QueryFault.Execution, $"invalid regular expression in label_replace(): {pattern}");
+        }
+
+        CheckName(target, "destination", "label_replace");
+        foreach (ref var row in table.Rows)
+        {
+            var match = regex.Match(row.Labels[source]);
+            if (match.Success)
+            {
+                Set(ref row, target, Expand(replacement, match));
+            }
+        }
+    }
+
+    /// <exception cref="QueryException">No label name.</exception>
+    public static void Join(Table table, string target, string separator, string[] sources)
+    {
+        foreach (var source in sources)
+        {
+            CheckName(source, "source", "label_join");
+        }
+
+        CheckName(target, "destination", "label_join");
+        foreach (ref var row in table.Rows)
+        {
+            var labels = row.Labels;
+            Set(ref row, target, string.Join(separator, sources.Select(source => labels[source])));
+        }
+    }
+
+    private static void Set(ref Table.Row row, string target, string value)
+    {
+        row.Labels = row.Labels.With(target, value);
+
+        // A name that was given on purpose stays.
+        row.DropName &= target != Labels.MetricName;
+    }
+
+    public static void CheckName(string name, string role, string function)
+    {
+        if (name.Length == 0 || name.Contains('\ufffd') || name.Any(char.IsSurrogate) && !IsWellFormed(name))
+        {
+            throw new QueryException(QueryFault.Execution, $"invalid {role} label name in {function}(): {name}");
+        }
+    }
+
+    private static bool IsWellFormed(string text)
+    {
+        try
+        {
+            new UTF8Encoding(false, throwOnInvalidBytes: true).GetByteCount(text);
+            return true;
+        }
+        catch (EncoderFallbackException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary><c>$1</c>, <c>$name</c>, <c>${name}</c> are what a group matched, nothing if there is none; <c>$$</c> is a dollar sign.</summary>
+    private static string Expand(string template, Match match) => Reference().Replace(template, found =>
+    {
+        if (found.ValueSpan is "$$")
+        {
+            return "$";
+        }
+
+        var name = found.Groups["braced"].Success ? found.Groups["braced"].Value : found.Groups["bare"].Value;
+        return match.Groups[name].Value;
+    });
+
+    [GeneratedRegex(@"\$\$|\$\{(?<braced>\w+)\}|\$(?<bare>\w+)")]
+    private static partial Regex Reference();
+
+    /// <summary>The labels that <c>absent</c> can tell from its argument: those that a selector pins to one value.</summary>
+    public static Labels OfAbsent(Expr argument)
+    {
+        var matchers = argument switch
+        {
+            Expr.VectorSelector selector => selector.Matchers,
+            Expr.MatrixSelector matrix => matrix.Selector.Matchers,
+            _ => [],
+        };
+        var labels = Labels.Empty;
+        var told = new HashSet<string>();
+        foreach (var matcher in matchers)
+        {
+            if (matcher.Name == Labels.MetricName)
+            {
+                continue;
+            }
+
+            // Named twice, or not by equality: then the label says nothing.
+            labels = told.Add(matcher.Name) && matcher.Kind == MatchKind.Equal ? labels.With(matcher.Name, matcher.Value) : labels.Without(matcher.Name);
+        }
+
+        return labels;
+    }
+
+    /// <summary>As people sort: digits in the names count as numbers.</summary>
+    public static int CompareNaturally(string left, string right)
+    {
+        var (l, r) = (0, 0);
+        while (l < left.Length && r < right.Length)
+        {
+            if (char.IsAsciiDigit(left[l]) && char.IsAsciiDigit(right[r]))
+            {
+                var first = DigitsAt(left, l);
+                var second = DigitsAt(right, r);
+                var one = first.TrimStart('0');
+                var other = second.TrimStart('0');
+                var order = one.Length != other.Length ? one.Length.CompareTo(other.Length) : one.CompareTo(other, StringComparison.Ordinal);
+                if (order != 0)
+                {
+                    return order;
+                }
+
+                l += first.Length;
+                r += second.Length;
+            }
+            else if (left[l] != right[r])
+            {
+                return left[l].CompareTo(right[r]);
+            }
+            else
+            {
+                l++;
+                r++;
+            }
+        }
+
+        return (left.Length - l).CompareTo(right.Length - r);
+    }
+
+    private static ReadOnlySpan<char> DigitsAt(string text, int at)
+    {
+        var length = 0;
+        while (at + length < text.Length && char.IsAsciiDigit(text[at + length]))
+        {
+            length++;
+        }
+
+        return text.AsSpan(at, length);
+    }
+}
