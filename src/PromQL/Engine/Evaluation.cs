@@ -566,7 +566,7 @@ internal sealed class Evaluation
                 return Then(operand, WithScalar(binary, scalar), DropsName(binary));
             case Expr.Call { Function.Name: "timestamp" } call when Bare(call.Arguments[0]) is Expr.VectorSelector selector:
                 return Plan(selector, steps, times: true) with { DropsName = true };
-            case Expr.Call call when RangeFunctions.Find(call.Function.Name) is { } function:
+            case Expr.Call call when call.Function.Name != "absent_over_time" && RangeFunctions.Find(call.Function.Name) is { } function:
                 return await PlanRangeAsync(call, function, steps);
             case Expr.Call { Arguments.Count: > 0 } call when ValueFunctions.Find(call.Function.Name, [[], []]) is not null:
                 var argument = call.Arguments.First(each => each.Kind == ValueKind.InstantVector);
