@@ -148,10 +148,10 @@ public sealed class Parser
             case TokenKind.Aggregate:
                 var operation = Take();
                 return _token.Kind is TokenKind.LeftParenthesis or TokenKind.By or TokenKind.Without ? Aggregation(operation) : new(Selector(operation), 1);
-            case TokenKind.Identifier:
+            case TokenKind.Identifier or TokenKind.Start or TokenKind.End_:
                 var name = Take();
                 return _token.Kind == TokenKind.LeftParenthesis ? Call(name) : new(Selector(name), 1);
-            case TokenKind.MetricIdentifier or TokenKind.By or TokenKind.Without or TokenKind.Offset or TokenKind.Start or TokenKind.End_
+            case TokenKind.MetricIdentifier or TokenKind.By or TokenKind.Without or TokenKind.Offset
                 or TokenKind.And or TokenKind.Or or TokenKind.Unless:
                 return new(Selector(Take()), 1);
             default:

@@ -45,6 +45,9 @@ public sealed partial class PromqlScript
     /// <summary>Extensions of the language that the engine has, or that change nothing for it.</summary>
     private static readonly string[] s_stable = ["annotation_expected", "number_as_duration", "duration_as_number", "limitk_ratio"];
 
+    /// <summary>The index calls these free of native histograms, and their answers are what they are because some samples are such.</summary>
+    private static readonly string[] s_miscounted = ["functions.test:1649", "native_histograms.test:1419"];
+
     private readonly string _name;
     private readonly Dictionary<Labels, (List<long> Times, List<double> Values)> _loaded = [];
     private readonly List<ScriptEval> _evals = [];
@@ -71,7 +74,7 @@ public sealed partial class PromqlScript
             file => file.Key,
             file => file.ToDictionary(
                 eval => eval.GetProperty("line").GetInt32(),
-                eval => string.Join(", ", eval.GetProperty("features").EnumerateArray().Select(feature => feature.GetString()!).Where(feature => !s_stable.Contains(feature)))));
+                eval => s_miscounted.Contains($"{file.Key}:{eval.GetProperty("line")}") ? "native_histogram" : string.Join(", ", eval.GetProperty("features").EnumerateArray().Select(feature => feature.GetString()!).Where(feature => !s_stable.Contains(feature)))));
         return
         [
             .. Directory.GetFiles(folder, "*.test").Order(StringComparer.Ordinal)
@@ -128,9 +131,10 @@ public sealed partial class PromqlScript
         _snapshot = null;
         var step = Time(head.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]);
         _withoutHistograms |= head.StartsWith("load_with_nhcb", StringComparison.Ordinal);
-        foreach (var line in block)
+
+        // The last line of a series in one load counts.
+        foreach (var (labels, rest) in block.Select(Series).Reverse().DistinctBy(series => series.Labels).Reverse())
         {
-            var (labels, rest) = Series(line);
             if (Points(rest) is not { } points)
             {
                 _withoutHistograms = true;

@@ -323,6 +323,9 @@ internal sealed class Evaluation
                 }
 
                 return values;
+            case Expr.Call { Function.Name: "start" or "end" } call:
+                values.AsSpan().Fill((call.Function.Name == "start" ? _query.Start : _query.End) / 1000.0);
+                return values;
             case Expr.Call { Function.Name: "pi" }:
                 values.AsSpan().Fill(Math.PI);
                 return values;
@@ -1087,7 +1090,7 @@ internal sealed class Evaluation
         var name = call.Function.Name;
         if (!_instant)
         {
-            _notes.Warn($"{name} is ineffective for range queries since results are always ordered by labels", call.At);
+            _notes.Warn("sort is ineffective for range queries since results are always ordered by labels", call.At);
         }
 
         if (table.Steps > 1)
