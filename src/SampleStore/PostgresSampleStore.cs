@@ -45,7 +45,7 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
         (_db, _options, _clock, _logger) = (db, options, clock, logger);
         _guards = new SeriesGuards(guards ?? new SeriesGuardOptions(), clock, loggers.CreateLogger<SeriesGuards>());
         _head = new Head(options, _guards, clock, _metrics);
-        _rows = new SeriesRows(db, _head, new TextPool());
+        _rows = new SeriesRows(db, _head, _head.Texts);
         _chunks = new ChunkReader(db, options);
         _follower = new LogFollower(db, _head, _rows, _order, _own, logger);
         _commit = new GroupCommit(db, _head, _rows, _order, _own, options, clock, _metrics, logger);

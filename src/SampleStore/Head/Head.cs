@@ -19,10 +19,13 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
     private readonly ConcurrentDictionary<Labels, LiveSeries> _byLabels = new();
     private readonly SeriesKeys<LiveSeries> _byKey = new(static series => series.IsRetired, options.RememberedLabelSets);
     private readonly ConcurrentDictionary<string, StrongCount> _perRealm = new();
-    private readonly LiveIndex _index = new();
+    private readonly LabelIndex<LiveSeries> _index = new(static series => series.IsRetired);
     private long _samplesFloor = long.MinValue;
     private long _indexFloor = long.MinValue;
     private int _durable;
+
+    /// <summary>Names and values of labels, each in memory once.</summary>
+    public TextPool Texts { get; } = new();
 
     /// <summary>All samples since this time are in memory; of earlier ones perhaps some.</summary>
     public long SamplesFloor => Volatile.Read(ref _samplesFloor);
@@ -90,7 +93,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
             return;
         }
 
-        // The index ignores a second addition, so two writers that publish the same series do no harm.
+        // Two writers that publish the same series take turns, and the second one finds it done.
         lock (series)
         {
             if (series.IsDurable || series.IsRetired)
@@ -161,45 +164,22 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
         return false;
     }
 
-    public List<LiveSeries> Select(string? realm, IReadOnlyList<Matcher> matchers) => _index.Select(WithRealm(realm, matchers));
+    public List<LiveSeries> Select(string? realm, IReadOnlyList<Matcher> matchers)
+    {
+        var found = new List<LiveSeries>();
+        _index.Select(realm, matchers, found);
+        return found;
+    }
 
     /// <summary>Names of labels of the series that any of the selections accepts, sorted.</summary>
-    public IReadOnlyList<string> LabelNames(string? realm, IReadOnlyList<Selection> selections, int limit)
-    {
-        var names = new SortedSet<string>(StringComparer.Ordinal);
-        foreach (var series in SelectAny(realm, selections))
-        {
-            for (var at = 0; at < series.Labels.Count; at++)
-            {
-                names.Add(series.Labels.NameAt(at));
-            }
-        }
-
-        return [.. names.Take(limit)];
-    }
+    public IReadOnlyList<string> LabelNames(string? realm, IReadOnlyList<Selection> selections, int limit) =>
+        _index.LabelNames(realm, [.. selections.Select(selection => selection.Matchers)], limit);
 
     /// <summary>Values of a label of the series that any of the selections accepts, sorted.</summary>
-    public IReadOnlyList<string> LabelValues(string? realm, string label, IReadOnlyList<Selection> selections, int limit)
-    {
-        var values = new SortedSet<string>(StringComparer.Ordinal);
-        foreach (var series in SelectAny(realm, selections))
-        {
-            if (series.Labels[label] is { Length: > 0 } value)
-            {
-                values.Add(value);
-            }
-        }
-
-        return [.. values.Take(limit)];
-    }
-
-    private IEnumerable<LiveSeries> SelectAny(string? realm, IReadOnlyList<Selection> selections) =>
-        selections.Count == 0 ? Select(realm, []) : selections.SelectMany(selection => Select(realm, selection.Matchers));
+    public IReadOnlyList<string> LabelValues(string? realm, string label, IReadOnlyList<Selection> selections, int limit) =>
+        _index.LabelValues(realm, label, [.. selections.Select(selection => selection.Matchers)], limit);
 
     public bool TryGet(Labels labels, [NotNullWhen(true)] out LiveSeries? series) => _byLabels.TryGetValue(labels, out series) && !series.IsRetired;
-
-    public static IReadOnlyList<Matcher> WithRealm(string? realm, IReadOnlyList<Matcher> matchers) =>
-        realm is null ? matchers : [.. matchers, new Matcher(RealmLabel, MatchKind.Equal, realm)];
 
     /// <summary>
     /// Lets go of samples before <paramref name="samplesFrom"/> whose commits are settled (see <see cref="SampleBuffer.Trim"/>), of series
@@ -242,6 +222,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
         if (gone > 0)
         {
             _byKey.Prune();
+            _index.Prune();
         }
 
         metrics.HeadSize(active, chunks, bytes, open);
@@ -255,7 +236,6 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
     {
         if (series.IsDurable)
         {
-            _index.Remove(series);
             Interlocked.Decrement(ref _durable);
         }
 
@@ -281,8 +261,9 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
                 _byLabels.TryRemove(new KeyValuePair<Labels, LiveSeries>(labels, known));
             }
 
-            var made = new LiveSeries(labels, labels[RealmLabel]) { Touched = Minute(), KeptFrom = Day() };
-            if (_byLabels.TryAdd(labels, made))
+            var shared = Texts.Share(labels);
+            var made = new LiveSeries(shared, shared[RealmLabel]) { Touched = Minute(), KeptFrom = Day() };
+            if (_byLabels.TryAdd(shared, made))
             {
                 Interlocked.Increment(ref _perRealm.GetOrAdd(made.Realm, _ => new StrongCount()).Value);
                 return made;
