@@ -16,6 +16,8 @@ public sealed class AccessTests(PlatformFixture fixture)
         GET    /api/v1/monitoring/stats                                    read
         POST   /prometheus/api/v1/write                                    ingest
         POST   /otlp/v1/metrics                                            ingest
+        POST   /api/v1/monitoring/metrics                                  ingest
+        GET    /api/v1/monitoring/metrics                                  read
         GET    /prometheus/api/v1/query                                    read
         POST   /prometheus/api/v1/query                                    read
         GET    /prometheus/api/v1/query_range                              read

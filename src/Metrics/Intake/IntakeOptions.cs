@@ -42,9 +42,12 @@ public static class IntakeHosting
     {
         builder.AddSettings<IntakeOptions>();
         builder.AddSettings<OtlpOptions>();
+        builder.AddSettings<MetricOptions>();
         builder.Services.AddSingleton<IntakeBodies>();
         builder.Services.AddSingleton<IntakeMetrics>();
         builder.Services.AddSingleton<KnownMetadata>();
+        builder.Services.AddSingleton<MetricParser>();
+        builder.Services.AddSingleton<MetricList>();
         builder.Services.AddSingleton<SampleCounts>();
         builder.Services.AddHostedService(services => services.GetRequiredService<SampleCounts>());
         return builder;
@@ -54,6 +57,7 @@ public static class IntakeHosting
     {
         app.MapRemoteWrite();
         app.MapOtlp();
+        app.MapMetrics();
         return app;
     }
 }

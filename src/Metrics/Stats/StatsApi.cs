@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Http.HttpResults;
 using Platform.Contracts;
 using Platform.Metrics.Events;
+using Platform.Metrics.Intake;
 using Platform.ServiceDefaults;
 using RestEase;
 
@@ -8,10 +9,10 @@ namespace Platform.Metrics.Stats;
 
 /// <summary>
 /// Figures of the realm at a glance (seed 003). A figure that is not known is null, never zero: alerts and incidents are for moderators
-/// and need those services to answer; metrics come with the sample store.
+/// and need those services to answer. Metrics are samples: all that ever came, and those that came within the last hour.
 /// </summary>
 public sealed record MonitoringStats(
-    long TotalEvents, long? TotalMetrics, long? ActiveAlerts, long? OpenIncidents, long EventsLastHour, long? MetricsLastHour);
+    long TotalEvents, long TotalMetrics, long? ActiveAlerts, long? OpenIncidents, long EventsLastHour, long MetricsLastHour);
 
 public static class StatsApi
 {
@@ -23,7 +24,7 @@ public static class StatsApi
     }
 
     private static async Task<Ok<Envelope<MonitoringStats>>> GetAsync(
-        Caller caller, EventStore events, IAlertingClient alerting, IIncidentsClient incidents, TimeProvider clock, CancellationToken ct)
+        Caller caller, EventStore events, SampleCounts samples, IAlertingClient alerting, IIncidentsClient incidents, TimeProvider clock, CancellationToken ct)
     {
         var counting = events.CountAsync(caller.RealmFilter, clock.GetUtcNow().AddHours(-1), ct);
         long? active = null;
@@ -34,8 +35,9 @@ public static class StatsApi
             open = await AskAsync(async () => (await incidents.GetCountsAsync(caller.RealmFilter, null, null, ct)).Data.Open);
         }
 
+        var (metrics, recentMetrics) = await samples.ReadAsync(caller.RealmFilter, ct);
         var (total, recent) = await counting;
-        return TypedResults.Ok(Envelope.Of(new MonitoringStats(total, null, active, open, recent, null)));
+        return TypedResults.Ok(Envelope.Of(new MonitoringStats(total, metrics, active, open, recent, recentMetrics)));
     }
 
     // A service that does not answer makes its figure unknown, not the whole page.
