@@ -11,19 +11,25 @@ public static class SampleStoreHosting
     public static IHostApplicationBuilder AddSampleStore(this IHostApplicationBuilder builder)
     {
         builder.AddSettings<SeriesGuardOptions>();
-        if (builder.AddSettings<SampleStoreOptions>().Backend == StorageBackend.Postgres)
-        {
-            builder.AddMigrations("SampleStore", typeof(SampleStoreHosting).Assembly);
-            builder.Services.AddSingleton<PostgresSampleStore>();
-            builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<PostgresSampleStore>());
-            builder.Services.AddHostedService(services => services.GetRequiredService<PostgresSampleStore>());
-        }
-        else
+        var backend = builder.AddSettings<SampleStoreOptions>().Backend;
+        if (backend == StorageBackend.Memory)
         {
             builder.Services.AddSingleton<MemorySampleStore>();
             builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<MemorySampleStore>());
+            return builder;
         }
 
+        builder.AddMigrations("SampleStore", typeof(SampleStoreHosting).Assembly);
+        if (backend == StorageBackend.Prometheus)
+        {
+            builder.AddRemoteEngine();
+            builder.Services.AddSingleton<ISampleStore, RemoteSampleStore>();
+            return builder;
+        }
+
+        builder.Services.AddSingleton<PostgresSampleStore>();
+        builder.Services.AddSingleton<ISampleStore>(services => services.GetRequiredService<PostgresSampleStore>());
+        builder.Services.AddHostedService(services => services.GetRequiredService<PostgresSampleStore>());
         return builder;
     }
 }

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Platform.PromQL;
+using Platform.SampleStore;
 using Platform.ServiceDefaults;
 
 namespace Platform.Metrics.Prometheus;
@@ -18,19 +19,23 @@ public static class PrometheusApi
         var root = app.MapGroup("/prometheus").WithTags("Prometheus").RequireAuthorization(Access.UserRead).AddEndpointFilter(Answers.RefuseAsync);
         var api = root.MapGroup("/api/v1");
 
-        api.MapMethods("/query", s_getOrPost, QueryApi.InstantAsync).WithSummary("The value of an expression at one time.");
-        api.MapMethods("/query_range", s_getOrPost, QueryApi.RangeAsync).WithSummary("The values of an expression over a stretch of time.");
-        api.MapMethods("/series", s_getOrPost, SeriesApi.SeriesAsync).WithSummary("The series that selectors (match[]) find.");
-        api.MapMethods("/labels", s_getOrPost, SeriesApi.LabelsAsync).WithSummary("Names of labels.");
-        api.MapGet("/label/{name}/values", SeriesApi.ValuesAsync).WithSummary("Values of one label.");
+        // Where the samples are decides who evaluates.
+        var isRemote = app.ServiceProvider.GetRequiredService<SampleStoreOptions>().Backend == StorageBackend.Prometheus;
+        api.MapMethods("/query", s_getOrPost, Here(QueryApi.InstantAsync, ForwardApi.InstantAsync)).WithSummary("The value of an expression at one time.");
+        api.MapMethods("/query_range", s_getOrPost, Here(QueryApi.RangeAsync, ForwardApi.RangeAsync)).WithSummary("The values of an expression over a stretch of time.");
+        api.MapMethods("/series", s_getOrPost, Here(SeriesApi.SeriesAsync, ForwardApi.SeriesAsync)).WithSummary("The series that selectors (match[]) find.");
+        api.MapMethods("/labels", s_getOrPost, Here(SeriesApi.LabelsAsync, ForwardApi.LabelsAsync)).WithSummary("Names of labels.");
+        api.MapGet("/label/{name}/values", Here(SeriesApi.ValuesAsync, ForwardApi.ValuesAsync)).WithSummary("Values of one label.");
+        root.MapGet("/federate", Here(SeriesApi.FederateAsync, ForwardApi.FederateAsync)).WithSummary("The newest sample of each selected series, as text.");
         api.MapGet("/metadata", SeriesApi.MetadataAsync).WithSummary("Type, help and unit of metric families.");
-        root.MapGet("/federate", SeriesApi.FederateAsync).WithSummary("The newest sample of each selected series, as text.");
         api.MapMethods("/query_exemplars", s_getOrPost, ExemplarsAsync).WithSummary("Always empty: exemplars are not kept.");
 
         api.MapMethods("/format_query", s_getOrPost, FormatAsync).WithSummary("An expression, laid out for people.");
         api.MapMethods("/parse_query", s_getOrPost, ParseAsync).WithSummary("The tree of an expression.");
         root.MapStatus();
         return app;
+
+        Delegate Here(Delegate here, Delegate behind) => isRemote ? behind : here;
     }
 
     private static async Task<IResult> FormatAsync(HttpContext context, CancellationToken ct) =>

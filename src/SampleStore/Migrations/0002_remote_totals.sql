@@ -1,4 +1,4 @@
--- With the samples in another engine: counters that come as increments, by their labels as text. Times as in sample_totals.
+-- With the samples in another engine: counters that come as increments, by a hash of their labels. Times as in sample_totals.
 create table remote_totals (
     series  text primary key,
     total   double precision not null,

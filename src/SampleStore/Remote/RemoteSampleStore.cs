@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using Npgsql;
@@ -190,7 +192,7 @@ public sealed class RemoteSampleStore(
             return;
         }
 
-        var names = increments.Select(increment => increment.Series.Labels.ToString()).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
+        var names = increments.Select(increment => Fingerprint(increment.Series.Labels)).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
         await tx.ExecuteAsync($"insert into remote_totals (series, total, at, once_at) select name, 0, {long.MinValue}, {long.MinValue} from unnest({names}) as name order by name on conflict do nothing", ct);
         var totals = (await tx.QueryAsync(
                 $"select series, total, at, once_at from remote_totals where series = any({names}) order by series for update",
@@ -198,7 +200,7 @@ public sealed class RemoteSampleStore(
             .ToDictionary(row => row.Series, row => row.Total, StringComparer.Ordinal);
         foreach (var increment in increments)
         {
-            var name = increment.Series.Labels.ToString();
+            var name = Fingerprint(increment.Series.Labels);
             if (age.Accept(increment.Series, increment.At) && totals[name].Add(increment) is { } moved)
             {
                 totals[name] = moved;
@@ -213,6 +215,18 @@ public sealed class RemoteSampleStore(
                 as moved (series, total, at, once_at)
             where remote_totals.series = moved.series
             """, ct);
+    }
+
+    // With lengths in it, so that no label's text can be made to look like another series.
+    private static string Fingerprint(Labels labels)
+    {
+        var text = new StringBuilder();
+        for (var index = 0; index < labels.Count; index++)
+        {
+            text.Append(labels.NameAt(index).Length).Append(':').Append(labels.NameAt(index)).Append(labels.ValueAt(index).Length).Append(':').Append(labels.ValueAt(index));
+        }
+
+        return Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
     }
 
     private static IEnumerable<KeyValuePair<string, string>> Parameters(string? realm, IReadOnlyList<Selection> selections)
