@@ -182,6 +182,9 @@ internal sealed class Counted(int steps, string label, IReadOnlyList<string> lab
     private readonly Groups _groups = grouping.NewGroups();
     private readonly Dictionary<(int Group, long Bits), double[]> _counts = [];
 
+    // "without" takes the label away again: then all values of a group are one series.
+    private readonly bool _isNamed = !(without && labels.Contains(label));
+
     public override void Add(Labels series, bool dropName, Span<double> column, int points)
     {
         var group = grouping.Of(_groups, series, dropName);
@@ -230,7 +233,7 @@ internal sealed class Counted(int steps, string label, IReadOnlyList<string> lab
             }
 
             var named = _groups.LabelsOf(_groups.FirstOf(group));
-            table.Add(without && labels.Contains(label) ? named : named.With(label, TextOf(BitConverter.Int64BitsToDouble(bits))), false, counts);
+            table.Add(_isNamed ? named.With(label, TextOf(BitConverter.Int64BitsToDouble(bits))) : named, false, counts);
         }
 
         return table;
@@ -239,7 +242,7 @@ internal sealed class Counted(int steps, string label, IReadOnlyList<string> lab
     private double[] CountsOf(int group, double value)
     {
         // All NaN are one value.
-        var bits = BitConverter.DoubleToInt64Bits(double.IsNaN(value) ? double.NaN : value);
+        var bits = _isNamed ? BitConverter.DoubleToInt64Bits(double.IsNaN(value) ? double.NaN : value) : 0;
         if (!_counts.TryGetValue((group, bits), out var counts))
         {
             counts = new double[Steps];

@@ -930,7 +930,7 @@ internal sealed class Evaluation
     private async Task<Table> CountValuesAsync(Expr.Aggregate aggregate, Steps steps)
     {
         var label = TextOf(aggregate.Parameter!);
-        if (label.Length == 0 || label.Contains('\ufffd'))
+        if (label.Length == 0 || !Literals.IsText(label))
         {
             throw new QueryException(QueryFault.Execution, $"invalid label name {Printer.Quote(label)}", aggregate.Parameter!.At);
         }

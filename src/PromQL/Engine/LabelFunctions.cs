@@ -1,31 +1,27 @@
-using System.Text;
-using System.Text.RegularExpressions;
-
 namespace Platform.PromQL;
 
 /// <summary>The functions that look at labels and not at values.</summary>
-internal static partial class LabelFunctions
+internal static class LabelFunctions
 {
     /// <exception cref="QueryException">No regular expression, or no label name.</exception>
     public static void Replace(Table table, string target, string replacement, string source, string pattern)
     {
-        Regex regex;
+        AnchoredRegex regex;
         try
         {
-            regex = new Regex($@"\A(?s:{pattern})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+            regex = new AnchoredRegex(pattern);
         }
-        catch (Exception error) when (error is ArgumentException or NotSupportedException)
+        catch (ArgumentException error)
         {
-            throw new QueryException(QueryFault.Execution, $"invalid regular expression in label_replace(): {pattern}");
+            throw new QueryException(QueryFault.Execution, $"invalid regular expression in label_replace(): {pattern}: {error.Message}");
         }
 
         CheckName(target, "destination", "label_replace");
         foreach (ref var row in table.Rows)
         {
-            var match = regex.Match(row.Labels[source]);
-            if (match.Success)
+            if (regex.TryReplace(row.Labels[source], replacement, out var value))
             {
-                Set(ref row, target, Expand(replacement, match));
+                Set(ref row, target, value);
             }
         }
     }
@@ -56,39 +52,11 @@ internal static partial class LabelFunctions
 
     public static void CheckName(string name, string role, string function)
     {
-        if (name.Length == 0 || name.Contains('\ufffd') || name.Any(char.IsSurrogate) && !IsWellFormed(name))
+        if (name.Length == 0 || !Literals.IsText(name))
         {
             throw new QueryException(QueryFault.Execution, $"invalid {role} label name in {function}(): {name}");
         }
     }
-
-    private static bool IsWellFormed(string text)
-    {
-        try
-        {
-            new UTF8Encoding(false, throwOnInvalidBytes: true).GetByteCount(text);
-            return true;
-        }
-        catch (EncoderFallbackException)
-        {
-            return false;
-        }
-    }
-
-    /// <summary><c>$1</c>, <c>$name</c>, <c>${name}</c> are what a group matched, nothing if there is none; <c>$$</c> is a dollar sign.</summary>
-    private static string Expand(string template, Match match) => Reference().Replace(template, found =>
-    {
-        if (found.ValueSpan is "$$")
-        {
-            return "$";
-        }
-
-        var name = found.Groups["braced"].Success ? found.Groups["braced"].Value : found.Groups["bare"].Value;
-        return match.Groups[name].Value;
-    });
-
-    [GeneratedRegex(@"\$\$|\$\{(?<braced>\w+)\}|\$(?<bare>\w+)")]
-    private static partial Regex Reference();
 
     /// <summary>The labels that <c>absent</c> can tell from its argument: those that a selector pins to one value.</summary>
     public static Labels OfAbsent(Expr argument)

@@ -108,7 +108,7 @@ internal sealed class Matching
         var swapped = _on.Cardinality == Cardinality.OneToMany;
         var (many, manySignatures) = swapped ? (_right, _rightSignatures) : (_left, _leftSignatures);
         var (one, oneSignatures) = swapped ? (_left, _leftSignatures) : (_right, _rightSignatures);
-        var partners = FindPartners(one, oneSignatures, swapped, at);
+        var partners = FindPartners(one, oneSignatures, many, swapped, at);
         var dropsName = !Operators.IsComparison(operation) || (asBool && !delayed);
         mayRepeat = partners.TakeTurns || MayRepeat(many, manySignatures, dropsName);
         var matched = new Dictionary<(int Signature, Labels? Result), bool[]>();
@@ -119,15 +119,13 @@ internal sealed class Matching
             for (var partner = partners.First[manySignatures[row]]; partner >= 0; partner = partners.Next(partner))
             {
                 var labels = ResultOf(many.Rows[row].Labels, one.Rows[partner].Labels, dropsName);
-                var left = swapped ? one[partner] : many[row];
-                var right = swapped ? many[row] : one[partner];
+                var column = result.Room();
+                Operators.Apply(operation, swapped ? one[partner] : many[row], swapped ? many[row] : one[partner], column, asBool);
                 if (mayRepeat)
                 {
-                    CheckUnique(matched, manySignatures[row], labels, left, right, at);
+                    CheckUnique(matched, manySignatures[row], labels, column, at);
                 }
 
-                var column = result.Room();
-                Operators.Apply(operation, left, right, column, asBool);
                 var points = Absent.CountPresent(column);
                 if (points > 0)
                 {
@@ -169,14 +167,14 @@ internal sealed class Matching
         }
     }
 
-    private Partners FindPartners(Table one, int[] signatures, bool swapped, Position at)
+    private Partners FindPartners(Table one, int[] signatures, Table many, bool swapped, Position at)
     {
         var partners = new Partners(_signatures.Count);
         for (var row = 0; row < one.Count; row++)
         {
             for (var other = partners.First[signatures[row]]; other >= 0; other = partners.Next(other))
             {
-                if (Meet(one[row], one[other]))
+                if (Meet(one[row], one[other], many))
                 {
                     Labels[] twins = [one.Rows[other].Labels, one.Rows[row].Labels];
                     Array.Sort(twins, (left, right) => left.CompareTo(right));
@@ -194,11 +192,25 @@ internal sealed class Matching
         return partners;
     }
 
-    private static bool Meet(ReadOnlySpan<double> left, ReadOnlySpan<double> right)
+    // Where the other side has nothing at all, nothing is matched, and doubles do no harm.
+    private static bool Meet(ReadOnlySpan<double> left, ReadOnlySpan<double> right, Table many)
     {
         for (var step = 0; step < left.Length; step++)
         {
-            if (!Absent.Is(left[step]) && !Absent.Is(right[step]))
+            if (!Absent.Is(left[step]) && !Absent.Is(right[step]) && HasAny(many, step))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static bool HasAny(Table table, int step)
+    {
+        for (var row = 0; row < table.Count; row++)
+        {
+            if (!Absent.Is(table[row][step]))
             {
                 return true;
             }
@@ -246,20 +258,20 @@ internal sealed class Matching
         return false;
     }
 
-    /// <exception cref="QueryException">Two series of the "many" side give the same result at the same step, even if it is filtered afterwards.</exception>
+    /// <exception cref="QueryException">Two series of the "many" side give the same result at the same step; what a comparison filters is no result.</exception>
     private void CheckUnique(
-        Dictionary<(int Signature, Labels? Result), bool[]> matched, int signature, Labels labels, ReadOnlySpan<double> left, ReadOnlySpan<double> right, Position at)
+        Dictionary<(int Signature, Labels? Result), bool[]> matched, int signature, Labels labels, ReadOnlySpan<double> column, Position at)
     {
         var oneToOne = _on.Cardinality == Cardinality.OneToOne;
         var key = (signature, oneToOne ? null : labels);
         if (!matched.TryGetValue(key, out var steps))
         {
-            matched.Add(key, steps = new bool[left.Length]);
+            matched.Add(key, steps = new bool[column.Length]);
         }
 
         for (var step = 0; step < steps.Length; step++)
         {
-            if (Absent.Is(left[step]) || Absent.Is(right[step]))
+            if (Absent.Is(column[step]))
             {
                 continue;
             }
