@@ -119,11 +119,13 @@ internal sealed class Matching
             for (var partner = partners.First[manySignatures[row]]; partner >= 0; partner = partners.Next(partner))
             {
                 var labels = ResultOf(many.Rows[row].Labels, one.Rows[partner].Labels, dropsName);
+                var left = swapped ? one[partner] : many[row];
+                var right = swapped ? many[row] : one[partner];
                 var column = result.Room();
-                Operators.Apply(operation, swapped ? one[partner] : many[row], swapped ? many[row] : one[partner], column, asBool);
+                Operators.Apply(operation, left, right, column, asBool);
                 if (mayRepeat)
                 {
-                    CheckUnique(matched, manySignatures[row], labels, column, at);
+                    CheckUnique(matched, manySignatures[row], labels, left, right, column, at);
                 }
 
                 var points = Absent.CountPresent(column);
@@ -170,11 +172,12 @@ internal sealed class Matching
     private Partners FindPartners(Table one, int[] signatures, Table many, bool swapped, Position at)
     {
         var partners = new Partners(_signatures.Count);
+        bool[]? occupied = null;
         for (var row = 0; row < one.Count; row++)
         {
             for (var other = partners.First[signatures[row]]; other >= 0; other = partners.Next(other))
             {
-                if (Meet(one[row], one[other], many))
+                if (Meet(one[row], one[other], occupied ??= Occupied(many)))
                 {
                     Labels[] twins = [one.Rows[other].Labels, one.Rows[row].Labels];
                     Array.Sort(twins, (left, right) => left.CompareTo(right));
@@ -192,12 +195,11 @@ internal sealed class Matching
         return partners;
     }
 
-    // Where the other side has nothing at all, nothing is matched, and doubles do no harm.
-    private static bool Meet(ReadOnlySpan<double> left, ReadOnlySpan<double> right, Table many)
+    private static bool Meet(ReadOnlySpan<double> left, ReadOnlySpan<double> right, ReadOnlySpan<bool> occupied)
     {
         for (var step = 0; step < left.Length; step++)
         {
-            if (!Absent.Is(left[step]) && !Absent.Is(right[step]) && HasAny(many, step))
+            if (!Absent.Is(left[step]) && !Absent.Is(right[step]) && occupied[step])
             {
                 return true;
             }
@@ -206,17 +208,20 @@ internal sealed class Matching
         return false;
     }
 
-    private static bool HasAny(Table table, int step)
+    /// <summary>The steps at which some series has a value. At the others nothing is matched, and doubles on the other side do no harm.</summary>
+    private static bool[] Occupied(Table table)
     {
+        var occupied = new bool[table.Steps];
         for (var row = 0; row < table.Count; row++)
         {
-            if (!Absent.Is(table[row][step]))
+            var column = table[row];
+            for (var step = 0; step < occupied.Length; step++)
             {
-                return true;
+                occupied[step] |= !Absent.Is(column[step]);
             }
         }
 
-        return false;
+        return occupied;
     }
 
     /// <summary>Whether two series of the "many" side can give results that are called the same. Most often that is out of the question.</summary>
@@ -258,9 +263,13 @@ internal sealed class Matching
         return false;
     }
 
-    /// <exception cref="QueryException">Two series of the "many" side give the same result at the same step; what a comparison filters is no result.</exception>
+    /// <exception cref="QueryException">
+    /// Two series of the "many" side give the same result at the same step. One to one, they may not even meet the same partner; with a
+    /// group, what a comparison filters is no result.
+    /// </exception>
     private void CheckUnique(
-        Dictionary<(int Signature, Labels? Result), bool[]> matched, int signature, Labels labels, ReadOnlySpan<double> column, Position at)
+        Dictionary<(int Signature, Labels? Result), bool[]> matched, int signature, Labels labels,
+        ReadOnlySpan<double> left, ReadOnlySpan<double> right, ReadOnlySpan<double> column, Position at)
     {
         var oneToOne = _on.Cardinality == Cardinality.OneToOne;
         var key = (signature, oneToOne ? null : labels);
@@ -271,7 +280,7 @@ internal sealed class Matching
 
         for (var step = 0; step < steps.Length; step++)
         {
-            if (Absent.Is(column[step]))
+            if (oneToOne ? Absent.Is(left[step]) || Absent.Is(right[step]) : Absent.Is(column[step]))
             {
                 continue;
             }

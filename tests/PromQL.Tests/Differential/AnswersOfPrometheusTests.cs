@@ -65,7 +65,6 @@ public sealed class AnswersOfPrometheusTests(AnswersOfPrometheusTests.Servers se
 
         TestContext.Current.TestOutputHelper!.WriteLine(
             $"{expressions.Count} expressions, {compared} answers compared: {refused} refused by both, {empty} empty, {known} different as documented, {wrong.Count} different.");
-        File.AppendAllText("/tmp/parser-diff.txt", $"{expressions.Count} expressions, {compared} answers compared: {refused} refused, {empty} empty, {known} known, {wrong.Count} different.\n" + string.Join('\n', wrong) + "\n");
         Assert.True(wrong.Count == 0, $"{wrong.Count} of {compared} answers differ:\n{string.Join('\n', wrong.Take(40))}");
     }
 
@@ -163,6 +162,8 @@ public sealed class AnswersOfPrometheusTests(AnswersOfPrometheusTests.Servers se
         // 2.x finds no deviation in an infinity, 3.x no number.
         (question.Text.Contains("stddev", StringComparison.Ordinal) || question.Text.Contains("stdvar", StringComparison.Ordinal))
             && (difference.EndsWith("NaN, theirs 0", StringComparison.Ordinal) || difference.EndsWith("NaN, theirs -0", StringComparison.Ordinal))
+        // 2.x does not mind several partners of which a comparison leaves one, 3.x does.
+        || difference.StartsWith("ours error multiple matches for labels: many-to-one matching must be explicit", StringComparison.Ordinal)
         // 2.42 loses points of a range query that its own instant queries have.
         || (question is { Step: > 0 } && question.Text.Contains("predict_linear", StringComparison.Ordinal) && question.Text.Contains('@', StringComparison.Ordinal)
             && difference.Contains("points, theirs", StringComparison.Ordinal));
