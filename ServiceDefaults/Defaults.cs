@@ -62,7 +62,7 @@ public static class Defaults
 
         builder.Services.TryAddSingleton(TimeProvider.System);
         builder.Services.AddMetrics();
-        builder.Services.AddSingleton<Exposition>();
+        builder.Services.AddExposition(options);
         builder.Services.AddOpenApi();
         builder.Services.ConfigureHttpJsonOptions(json => WireJson.Apply(json.SerializerOptions));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTimeout);

@@ -1,23 +1,18 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 using System.Text;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Routing;
-using Microsoft.Extensions.DependencyInjection;
 
 namespace Platform.ServiceDefaults;
 
 /// <summary>
-/// The process' own metrics as Prometheus text (version 0.0.4). Listens to the framework's meters and to <c>Platform.*</c>, keeps the current values, and writes them when asked.
-/// Recording finds its series without allocating; series are bounded per instrument.
+/// The process' own metrics as Prometheus text (version 0.0.4). Listens to the meters it is given, keeps the current values, and writes them when asked.
+/// Recording finds its series without allocating; series are bounded per instrument. The source is shared with the package for applications.
 /// </summary>
 internal sealed class Exposition : IDisposable
 {
     public const string ContentType = "text/plain; version=0.0.4; charset=utf-8";
 
-    private static readonly string[] Meters = ["Platform.", "Microsoft.AspNetCore.", "System.Net.Http", "System.Runtime", "Npgsql"];
-
+    private readonly IReadOnlyList<string> _meters;
     private readonly int _maxSeries;
     private readonly IMeterFactory? _ours;
     private readonly ConcurrentDictionary<string, Family> _families = new(StringComparer.Ordinal);
@@ -25,9 +20,13 @@ internal sealed class Exposition : IDisposable
     private readonly MeterListener _listener = new();
     private int _generation;
 
-    public Exposition(ProcessOptions options, IMeterFactory? ours = null)
+    /// <param name="maxSeries">Of one instrument; measurements beyond share one series.</param>
+    /// <param name="meters">Names of meters; one that ends in a dot stands for all that begin so.</param>
+    /// <param name="ours">Meters that another factory made are left alone; null listens to all.</param>
+    public Exposition(int maxSeries, IReadOnlyList<string> meters, IMeterFactory? ours = null)
     {
-        _maxSeries = options.MaxSeries;
+        _maxSeries = maxSeries;
+        _meters = meters;
         _ours = ours;
         _listener.InstrumentPublished = Listen;
         _listener.SetMeasurementEventCallback<double>(static (_, value, tags, family) => Record(family, value, tags));
@@ -85,7 +84,7 @@ internal sealed class Exposition : IDisposable
     private void Listen(Instrument instrument, MeterListener listener)
     {
         var meter = instrument.Meter;
-        var wanted = Array.Exists(Meters, name => name.EndsWith('.') ? meter.Name.StartsWith(name, StringComparison.Ordinal) : meter.Name == name);
+        var wanted = _meters.Any(name => name.EndsWith('.') ? meter.Name.StartsWith(name, StringComparison.Ordinal) : meter.Name == name);
 
         // A meter made by another host in this process is that host's business.
         if (!wanted || (meter.Scope is IMeterFactory factory && _ours is not null && !ReferenceEquals(factory, _ours)))
@@ -111,7 +110,7 @@ internal sealed class Exposition : IDisposable
     private void WriteOverflow(StringBuilder text)
     {
         const string Name = "platform_metrics_overflow_measurements_total";
-        text.Append("# HELP ").Append(Name).Append(" Measurements that got no series of their own because the instrument has PLATFORM_METRICS_MAX_SERIES already.\n# TYPE ").Append(Name).Append(" counter\n");
+        text.Append("# HELP ").Append(Name).Append(" Measurements that got no series of their own because the instrument has as many as it may have.\n# TYPE ").Append(Name).Append(" counter\n");
         foreach (var (name, family) in _families.OrderBy(family => family.Key, StringComparer.Ordinal))
         {
             if (family.Overflow > 0)
@@ -119,19 +118,5 @@ internal sealed class Exposition : IDisposable
                 text.Append(Name).Append("{metric=\"").Append(name).Append("\"} ").Append(family.Overflow).Append('\n');
             }
         }
-    }
-}
-
-internal static class ExpositionEndpoint
-{
-    public static IEndpointConventionBuilder MapExposition(this IEndpointRouteBuilder app, string path)
-    {
-        // Made now, so that it listens from the first request on.
-        var exposition = app.ServiceProvider.GetRequiredService<Exposition>();
-        return app.MapGet(path, async (HttpContext context) =>
-        {
-            context.Response.ContentType = Exposition.ContentType;
-            await context.Response.WriteAsync(await exposition.CollectAsync(context.RequestAborted), context.RequestAborted);
-        }).ExcludeFromDescription();
     }
 }

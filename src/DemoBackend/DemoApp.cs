@@ -41,6 +41,8 @@ public static class DemoApp
         app.UseAuthorization();
 
         app.MapGet("/health", () => "Healthy");
+        app.MapPlatformMetrics();
+        app.Services.GetRequiredService<PlatformMetrics>().ObserveActiveSessions(() => app.Services.GetRequiredService<Sessions>().Count);
         app.MapAccounts();
         app.MapAdministration();
         app.MapPages();

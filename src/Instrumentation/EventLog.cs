@@ -10,7 +10,7 @@ namespace Platform.Instrumentation;
 /// Records events of any kind. Who, from where and in which request is taken from the current <see cref="HttpContext"/>; tags that are given win.
 /// Recording never waits and never throws because the platform is away: the event goes into a bounded buffer. Safe from any thread.
 /// </summary>
-public sealed class EventLog(EventBuffer buffer, IHttpContextAccessor accessor, TimeProvider clock, PlatformMonitoringOptions options)
+public sealed class EventLog(EventBuffer buffer, PlatformMetrics metrics, IHttpContextAccessor accessor, TimeProvider clock, PlatformMonitoringOptions options)
 {
     private const int LongestText = 256;
 
@@ -29,6 +29,8 @@ public sealed class EventLog(EventBuffer buffer, IHttpContextAccessor accessor, 
             }
         }
 
+        metrics.Happened(action, outcome);
+        accessor.HttpContext?.Features.Get<AuthenticationOutcome>()?.Happened(action, outcome);
         all[Tags.Action] = action;
         all[Tags.Outcome] = OutcomeWord.Of(outcome);
 

@@ -11,7 +11,10 @@ namespace Platform.Instrumentation;
 /// <summary>The one line that an application adds to be monitored.</summary>
 public static class PlatformMonitoring
 {
-    /// <summary>Adds correlation ids, <see cref="SecurityLog"/>, <see cref="AuditLog"/>, <see cref="EventLog"/> and the shipping of what they record.</summary>
+    /// <summary>
+    /// Adds correlation ids, <see cref="SecurityLog"/>, <see cref="AuditLog"/>, <see cref="EventLog"/> and the shipping of what they record,
+    /// and <see cref="PlatformMetrics"/>; <c>app.MapPlatformMetrics()</c> serves these.
+    /// </summary>
     public static IHostApplicationBuilder AddPlatformMonitoring(this IHostApplicationBuilder builder, Action<PlatformMonitoringOptions>? configure = null)
     {
         builder.Services.AddPlatformMonitoring(builder.Configuration, builder.Environment.ApplicationName, configure);
@@ -33,6 +36,8 @@ public static class PlatformMonitoring
         services.AddHttpContextAccessor();
         services.AddMetrics();
         services.AddSingleton(provider => provider.GetRequiredService<IOptions<PlatformMonitoringOptions>>().Value);
+        services.AddSingleton<PlatformMetrics>();
+        services.AddHostedService<DatabaseMetrics>();
         services.AddSingleton<EventBuffer>();
         services.AddSingleton<EventLog>();
         services.AddSingleton<SecurityLog>();
@@ -46,6 +51,7 @@ public static class PlatformMonitoring
     private static void ReadEnvironment(PlatformMonitoringOptions options, IConfiguration configuration, string applicationName)
     {
         options.Enabled = configuration.GetValue("MONITORING_ENABLED", true);
+        options.MetricsEnabled = configuration.GetValue("METRICS_ENABLED", true);
         options.ApiKey = configuration["PLATFORM_API_KEY"];
         options.Source = configuration["OTEL_SERVICE_NAME"] ?? applicationName.ToLowerInvariant();
         if (Uri.TryCreate(configuration["PLATFORM_GATEWAY_URL"] ?? configuration["services:gateway:http:0"], UriKind.Absolute, out var gateway))
@@ -59,6 +65,7 @@ public static class PlatformMonitoring
     {
         public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
         {
+            app.UseMiddleware<RequestMetrics>();
             app.UseMiddleware<CorrelationMiddleware>();
             next(app);
         };

@@ -60,8 +60,19 @@ public sealed class PlatformMonitoringOptions : IValidatableObject
     [Range(typeof(TimeSpan), "00:00:00.001", "01:00:00")]
     public TimeSpan SlowRequest { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>Requests below these paths are not recorded by themselves (5xx, slow). Events that your code records there still count. Paths from configuration are added to the default.</summary>
+    /// <summary>Requests below these paths are neither measured nor recorded by themselves (5xx, slow). Events that your code records there still count. Paths from configuration are added to the default.</summary>
     public IList<string> ExcludedPaths { get; set; } = ["/health", "/alive", "/metrics", "/favicon.ico"];
+
+    /// <summary>False: nothing is counted or measured, and <c>/metrics</c> answers 404. Environment: <c>METRICS_ENABLED</c>.</summary>
+    public bool MetricsEnabled { get; set; } = true;
+
+    /// <summary>Share of requests whose duration and size are measured, from 0 to 1. Counters count every request.</summary>
+    [Range(0.0, 1.0)]
+    public double MetricsSampleRate { get; set; } = 1;
+
+    /// <summary>Time series of one instrument; measurements beyond share one series.</summary>
+    [Range(1, 1_000_000)]
+    public int MetricsMaxSeries { get; set; } = 2_000;
 
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {

@@ -41,6 +41,7 @@ public static class Actions
     public const string DataExport = "data_export";
     public const string DataErase = "data_erase";
     public const string ConfigChange = "config_change";
+    public const string ConfigDrift = "config_drift";
     public const string WebhookDeliver = "webhook_deliver";
     public const string DependencyCall = "dependency_call";
     public const string Request = "request";

@@ -10,7 +10,7 @@ public sealed class ExpositionTests : IDisposable
 
     public ExpositionTests()
     {
-        _exposition = new Exposition(new ProcessOptions { MaxSeries = 3 }, (IMeterFactory)_meter.Scope!);
+        _exposition = new Exposition(maxSeries: 3, ["Platform."], (IMeterFactory)_meter.Scope!);
     }
 
     public void Dispose()

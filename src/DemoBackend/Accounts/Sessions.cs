@@ -28,6 +28,18 @@ public sealed class Sessions(TimeProvider clock, DemoOptions options)
     private readonly Dictionary<string, string> _idByHash = [];
     private readonly OrderedDictionary<string, (string AccountId, DateTimeOffset Ends)> _challenges = [];
 
+    /// <summary>Sessions that have not ended, and some that have and are not cleared away yet.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _sessions.Count;
+            }
+        }
+    }
+
     public IssuedTokens Start(string accountId)
     {
         var (access, refresh) = (OpaqueToken.New(), OpaqueToken.New());

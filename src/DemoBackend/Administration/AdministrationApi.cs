@@ -41,7 +41,7 @@ public static class AdministrationApi
 
         var admin = app.MapGroup("/").RequireAuthorization("admin");
         admin.MapGet("/users/{id}", ReadPerson);
-        admin.MapPost("/users/{id}/roles", AssignRole);
+        admin.MapPost("/users/{id}/roles", AssignRole).CountCalls("role_assignment");
         admin.MapDelete("/users/{id}/roles/{role}", RevokeRole);
         admin.MapPut("/settings/{name}", ChangeSetting);
 
