@@ -19,7 +19,7 @@ public static class StatusApi
         var api = root.MapGroup("/api/v1");
         api.MapGet("/rules", Rules).WithSummary("Empty groups: rules are at /api/v1/monitoring/rules.");
         api.MapGet("/alerts", static () => Answers.Success(new { alerts = s_none })).WithSummary("Empty: alerts are at /api/v1/monitoring/alerts.");
-        api.MapGet("/targets", Targets).WithSummary("What is scraped.");
+        api.MapGet("/targets", Scraping.TargetsApi.GetAsync).WithSummary("What is scraped, and how it goes.");
         api.MapGet("/targets/metadata", static () => Answers.Success(s_none)).WithSummary("Always empty.");
         api.MapGet("/status/buildinfo", static () => Answers.Success(Build())).WithSummary("Which release of Prometheus this is compatible with.");
         api.MapGet("/status/config", static () => Answers.Success(new { yaml = "global: {}\n" })).WithSummary("An empty configuration: settings are the environment's.");
@@ -35,8 +35,6 @@ public static class StatusApi
         (await Parameters.ReadAsync(context.Request, ct)).Find("type") is { } type and not ("alert" or "record")
             ? throw Parameters.Invalid("type", $"not supported value {Printer.Quote(type)}")
             : Answers.Success(new { groups = s_none });
-
-    private static IResult Targets() => Answers.Success(new { activeTargets = s_none, droppedTargets = s_none, droppedTargetCounts = new { } });
 
     private static object Build()
     {
