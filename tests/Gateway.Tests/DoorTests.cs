@@ -185,6 +185,26 @@ public sealed class DoorTests(GatewayFixture fixture) : IClassFixture<GatewayFix
         Assert.Contains("\"traceId\":", body, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("prometheus/api/v1/write", true)]
+    [InlineData("otlp/v1/metrics", true)]
+    [InlineData("prometheus/api/v1/query", false)]
+    public async Task Bodies_of_the_intakes_have_a_limit_of_their_own(string path, bool isIntake)
+    {
+        await using var small = await fixture.StartAsync(("PLATFORM_MAX_REQUEST_BYTES", "20000"), ("METRICS_INTAKE_MAX_REQUEST_BYTES", "70000"));
+        string Post(int bytes, bool chunked) =>
+            $"POST /{path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {GatewayFixture.AdminKey}\r\nConnection: close\r\n"
+            + (chunked ? $"Transfer-Encoding: chunked\r\n\r\n{bytes:x}\r\n{new string('x', bytes)}\r\n0\r\n\r\n" : $"Content-Length: {bytes}\r\n\r\n{new string('x', bytes)}");
+
+        foreach (var chunked in (bool[])[true, false])
+        {
+            Assert.Equal(isIntake ? 200 : 413, (await RawAsync(small.Url, Post(60_000, chunked))).Status);
+            var (status, body) = await RawAsync(small.Url, Post(80_000, chunked));
+            Assert.Equal(413, status);
+            Assert.Contains(isIntake ? "METRICS_INTAKE_MAX_REQUEST_BYTES" : "PLATFORM_MAX_REQUEST_BYTES", body, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public async Task A_body_streams_through()
     {

@@ -1,6 +1,7 @@
 using System.Diagnostics.Metrics;
 using Npgsql;
 using Platform.Metrics.Exposition;
+using Platform.Metrics.Intake;
 using Platform.Postgres;
 using Platform.SampleStore;
 using Platform.ServiceDefaults;
@@ -9,7 +10,7 @@ namespace Platform.Metrics.Scraping;
 
 /// <summary>What the scrapes of all targets share.</summary>
 internal sealed record ScrapeTools(
-    ScrapeOptions Options, ISampleStore Store, IHttpClientFactory Clients, TicketMint Tickets, TimeProvider Clock, SemaphoreSlim Gate, ScrapeMetrics Metrics, ILogger Logger);
+    ScrapeOptions Options, ISampleStore Store, SampleCounts Counts, IHttpClientFactory Clients, TicketMint Tickets, TimeProvider Clock, SemaphoreSlim Gate, ScrapeMetrics Metrics, ILogger Logger);
 
 /// <summary>
 /// Of all replicas, one scrapes: the one that holds an advisory lock. It runs a loop per target and keeps these loops in step with the
@@ -270,6 +271,7 @@ public static class ScrapingHosting
             new ScrapeTools(
                 options,
                 services.GetRequiredService<ISampleStore>(),
+                services.GetRequiredService<SampleCounts>(),
                 services.GetRequiredService<IHttpClientFactory>(),
                 services.GetRequiredService<TicketMint>(),
                 services.GetRequiredService<TimeProvider>(),

@@ -307,6 +307,7 @@ internal sealed partial class TargetScrape
             var result = await _tools.Store.CommitAsync(batch, ct);
             if (result.Outcome != CommitOutcome.Busy)
             {
+                _tools.Counts.Add(_plan.Labels[Intake.SeriesLabels.Realm], result.Written);
                 if (result.Refusals.Count > 0)
                 {
                     Complain(() => SamplesRefused(_plan.Url.Authority, _plan.Job.Name, string.Join(" ", result.Refusals)));
