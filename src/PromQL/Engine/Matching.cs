@@ -172,40 +172,71 @@ internal sealed class Matching
     private Partners FindPartners(Table one, int[] signatures, Table many, bool swapped, Position at)
     {
         var partners = new Partners(_signatures.Count);
+        var taken = new Dictionary<int, bool[]>();
         bool[]? occupied = null;
         for (var row = 0; row < one.Count; row++)
         {
-            for (var other = partners.First[signatures[row]]; other >= 0; other = partners.Next(other))
+            var signature = signatures[row];
+            var first = partners.First[signature];
+            if (first >= 0)
             {
-                if (Meet(one[row], one[other], occupied ??= Occupied(many)))
+                occupied ??= Occupied(many);
+                if (!taken.TryGetValue(signature, out var steps))
                 {
-                    Labels[] twins = [one.Rows[other].Labels, one.Rows[row].Labels];
-                    Array.Sort(twins, (left, right) => left.CompareTo(right));
-                    throw new QueryException(
-                        QueryFault.Execution,
-                        $"found duplicate series for the match group {Written(_signatures.LabelsOf(twins[0]))} on the {(swapped ? "left" : "right")} hand-side of the operation: "
-                            + $"[{Written(twins[0])}, {Written(twins[1])}];many-to-many matching not allowed: matching labels must be unique on one side",
-                        at);
+                    taken.Add(signature, steps = new bool[one.Steps]);
+                    Take(steps, one[first]);
                 }
+
+                if (Meet(one[row], steps, occupied) is var step and >= 0)
+                {
+                    while (Absent.Is(one[first][step]))
+                    {
+                        first = partners.Next(first);
+                    }
+
+                    throw Twins(one.Rows[first].Labels, one.Rows[row].Labels, swapped, at);
+                }
+
+                Take(steps, one[row]);
             }
 
-            partners.Add(signatures[row], row, one.Count);
+            partners.Add(signature, row, one.Count);
         }
 
         return partners;
     }
 
-    private static bool Meet(ReadOnlySpan<double> left, ReadOnlySpan<double> right, ReadOnlySpan<bool> occupied)
+    private QueryException Twins(Labels left, Labels right, bool swapped, Position at)
     {
-        for (var step = 0; step < left.Length; step++)
+        Labels[] twins = [left, right];
+        Array.Sort(twins, (one, other) => one.CompareTo(other));
+        return new QueryException(
+            QueryFault.Execution,
+            $"found duplicate series for the match group {Written(_signatures.LabelsOf(left))} on the {(swapped ? "left" : "right")} hand-side of the operation: "
+                + $"[{Written(twins[0])}, {Written(twins[1])}];many-to-many matching not allowed: matching labels must be unique on one side",
+            at);
+    }
+
+    private static void Take(bool[] steps, ReadOnlySpan<double> column)
+    {
+        for (var step = 0; step < column.Length; step++)
         {
-            if (!Absent.Is(left[step]) && !Absent.Is(right[step]) && occupied[step])
+            steps[step] |= !Absent.Is(column[step]);
+        }
+    }
+
+    /// <summary>The first step that is taken already, and where the other side has something to match; -1: none.</summary>
+    private static int Meet(ReadOnlySpan<double> column, bool[] taken, bool[] occupied)
+    {
+        for (var step = 0; step < column.Length; step++)
+        {
+            if (taken[step] && occupied[step] && !Absent.Is(column[step]))
             {
-                return true;
+                return step;
             }
         }
 
-        return false;
+        return -1;
     }
 
     /// <summary>The steps at which some series has a value. At the others nothing is matched, and doubles on the other side do no harm.</summary>
@@ -214,11 +245,7 @@ internal sealed class Matching
         var occupied = new bool[table.Steps];
         for (var row = 0; row < table.Count; row++)
         {
-            var column = table[row];
-            for (var step = 0; step < occupied.Length; step++)
-            {
-                occupied[step] |= !Absent.Is(column[step]);
-            }
+            Take(occupied, table[row]);
         }
 
         return occupied;

@@ -595,36 +595,3 @@ internal struct RunningMean(double first)
         KahanSum.Add(ref Sum, ref Lost, value / Count);
     }
 }
-
-internal static class Quantiles
-{
-    /// <summary>The quantile with linear interpolation between the two nearest values; sorts them.</summary>
-    public static double Of(double quantile, Span<double> values)
-    {
-        if (values.Length == 0 || double.IsNaN(quantile))
-        {
-            return double.NaN;
-        }
-
-        if (quantile < 0)
-        {
-            return double.NegativeInfinity;
-        }
-
-        if (quantile > 1)
-        {
-            return double.PositiveInfinity;
-        }
-
-        // NaN sorts first, here as there.
-        values.Sort();
-        double last = values.Length - 1;
-        var rank = quantile * last;
-        var lower = Math.Max(0, Math.Floor(rank));
-        var upper = Math.Min(last, lower + 1);
-        var weight = rank - Math.Floor(rank);
-        return values[(int)lower] * (1 - weight) + values[(int)upper] * weight;
-    }
-
-    public static bool IsValid(double quantile) => quantile is >= 0 and <= 1;
-}

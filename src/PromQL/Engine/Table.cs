@@ -121,12 +121,6 @@ internal sealed class Table(int steps)
 
     public void Sort(Comparison<Row> order) => _rows.Sort(order);
 
-    public void Reorder(Row[] rows)
-    {
-        _rows.Clear();
-        _rows.AddRange(rows);
-    }
-
     /// <summary>The value of the only step at each of many.</summary>
     public Table Broadcast(int steps)
     {
@@ -142,5 +136,79 @@ internal sealed class Table(int steps)
         }
 
         return wide;
+    }
+
+    public void Change(ColumnChange change)
+    {
+        for (var row = 0; row < Count; row++)
+        {
+            change(this[row]);
+        }
+
+        Recount();
+    }
+
+    /// <summary>The rows have no name any more: from now on, or with <paramref name="delayed"/> at the end of the evaluation.</summary>
+    public void DropNames(bool delayed)
+    {
+        foreach (ref var row in Rows)
+        {
+            row.DropName = true;
+            row.Labels = delayed ? row.Labels : row.Labels.WithoutReserved();
+        }
+    }
+
+    /// <summary>The end of the evaluation has come.</summary>
+    public void DropNamesNow()
+    {
+        foreach (ref var row in Rows)
+        {
+            row.Labels = row.DropName ? row.Labels.WithoutReserved() : row.Labels;
+        }
+    }
+
+    /// <summary>Rows that are called the same become one.</summary>
+    /// <param name="strict">They are an error in any case, not only when two have a value at the same step.</param>
+    public void MergeSame(bool strict = false)
+    {
+        if (Count <= 1)
+        {
+            return;
+        }
+
+        var first = new Dictionary<Labels, int>(Count);
+        var merged = false;
+        for (var row = 0; row < Count; row++)
+        {
+            if (first.TryAdd(Rows[row].Labels, row))
+            {
+                continue;
+            }
+
+            var into = this[first[Rows[row].Labels]];
+            var from = this[row];
+            for (var step = 0; step < from.Length; step++)
+            {
+                if (Absent.Is(from[step]))
+                {
+                    continue;
+                }
+
+                if (strict || !Absent.Is(into[step]))
+                {
+                    throw new QueryException(QueryFault.Execution, "vector cannot contain metrics with the same labelset");
+                }
+
+                into[step] = from[step];
+                from[step] = Absent.Value;
+            }
+
+            merged = true;
+        }
+
+        if (merged)
+        {
+            Recount();
+        }
     }
 }
