@@ -4,19 +4,30 @@
 #   ./bench.sh                  everything (about a quarter of an hour on two cores)
 #   ./bench.sh ingest latency   only these
 #   ./bench.sh faults           the kill tests with 10,000 events in flight at each kill
+#   ./bench.sh metrics          the metrics engine against Prometheus and VictoriaMetrics; metrics --help lists its parts
 #   ./bench.sh --help           the list
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source deploy/native/prepare.sh
 prepare_machine
 
+# Has parts and switches of its own, so whatever follows it is its own.
+if [[ ${1:-} == metrics ]]; then
+    prepare_peers
+    build Platform.sln .built-solution AppHost src ServiceDefaults tests bench Platform.sln
+    exec artifacts/bin/Bench/release/Platform.Bench "$@"
+fi
+
 names=("$@")
 if [[ ${#names[@]} -eq 0 ]]; then
-    names=(start ingest latency timeline faults)
+    names=(start ingest latency timeline faults metrics)
 fi
 
 build Platform.sln .built-solution AppHost src ServiceDefaults tests bench Platform.sln
 for name in "${names[@]}"; do
+    if [[ $name == metrics ]]; then
+        prepare_peers
+    fi
     if [[ $name == faults ]]; then
         echo "== faults"
         PLATFORM_FAULT_EVENTS=10000 artifacts/bin/EndToEnd.Tests/release/Platform.EndToEnd.Tests \

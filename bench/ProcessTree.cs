@@ -40,11 +40,17 @@ internal static class ProcessTree
         }
     }
 
-    public static long PssOf(int pid)
+    /// <summary>Proportional set size now, in kilobytes: a page that several processes share counts once altogether.</summary>
+    public static long PssOf(int pid) => KilobytesOf(pid, "smaps_rollup", "Pss:");
+
+    /// <summary>The most that was resident at once so far, in kilobytes.</summary>
+    public static long PeakOf(int pid) => KilobytesOf(pid, "status", "VmHWM:");
+
+    private static long KilobytesOf(int pid, string file, string field)
     {
         try
         {
-            var line = File.ReadLines($"/proc/{pid}/smaps_rollup").First(line => line.StartsWith("Pss:", StringComparison.Ordinal));
+            var line = File.ReadLines($"/proc/{pid}/{file}").First(line => line.StartsWith(field, StringComparison.Ordinal));
             return long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
         }
         catch (IOException)

@@ -8,6 +8,19 @@ var benches = new (string Name, string What, Func<CancellationToken, Task> Run)[
     ("timeline", "first page of an incident's timeline over ten million events", Timeline.RunAsync),
 };
 
+using var stop = new CancellationTokenSource();
+Console.CancelKeyPress += (_, press) =>
+{
+    press.Cancel = true;
+    stop.Cancel();
+};
+
+// Has parts and switches of its own.
+if (args is ["metrics", ..])
+{
+    return await MetricsBench.RunAsync(args[1..], stop.Token);
+}
+
 if (args is [] or ["--help"] or ["-h"] || args.Except(benches.Select(bench => bench.Name)).FirstOrDefault() is not null)
 {
     Console.WriteLine("Usage: ./bench.sh [name …]      all of them unless named; faults runs the kill tests at full size");
@@ -16,15 +29,10 @@ if (args is [] or ["--help"] or ["-h"] || args.Except(benches.Select(bench => be
         Console.WriteLine($"  {name,-10} {what}");
     }
 
+    Console.WriteLine("  metrics    the metrics engine against Prometheus and VictoriaMetrics; ./bench.sh metrics --help");
     return args is [] or ["--help"] or ["-h"] ? 0 : 2;
 }
 
-using var stop = new CancellationTokenSource();
-Console.CancelKeyPress += (_, press) =>
-{
-    press.Cancel = true;
-    stop.Cancel();
-};
 foreach (var name in args)
 {
     Console.WriteLine($"== {name}");

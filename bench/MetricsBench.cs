@@ -1,0 +1,130 @@
+using System.Globalization;
+
+namespace Platform.Bench;
+
+/// <summary>
+/// The metrics engine against Prometheus and VictoriaMetrics: all systems in one run on one machine, in rounds whose order rotates, medians
+/// and ratios. Bodies are ready before a clock starts; every answer must be 2xx, and a query must find every sample afterwards.
+/// </summary>
+internal static class MetricsBench
+{
+    private static readonly (string Name, string What, Func<MetricsRun, CancellationToken, Task> Run)[] Parts =
+    [
+        ("write", "remote write, 20,000 series × 100 samples", MetricsWrites.WriteAsync),
+        ("churn", "500,000 new series × 10 samples, and the memory that they take (memory is the same part)", MetricsWrites.ChurnAsync),
+        ("query", "twelve queries over recent samples and over a day", MetricsQueries.RunAsync),
+        ("size", "bytes per sample of the day after compaction (with query: on the same data)", MetricsQueries.RunAsync),
+        ("restart", "kill -9 and start with ten million recent samples, to the first right answer", MetricsWrites.RestartAsync),
+    ];
+
+    public static async Task<int> RunAsync(string[] args, CancellationToken ct)
+    {
+        var run = new MetricsRun();
+        var parts = new List<string>();
+        for (var index = 0; index < args.Length; index++)
+        {
+            switch (args[index])
+            {
+                case "--quick":
+                    run.Quick = true;
+                    break;
+                case "--only" when index + 1 < args.Length:
+                    run.Engines = args[++index].Split(',');
+                    break;
+                case "memory":
+                    parts.Add("churn");
+                    break;
+                case var part when Parts.Any(known => known.Name == part):
+                    parts.Add(part);
+                    break;
+                default:
+                    return Usage(args[index] is "--help" or "-h" ? 0 : 2);
+            }
+        }
+
+        if (run.Engines.Except(MetricsEngine.All).Any())
+        {
+            return Usage(2);
+        }
+
+        foreach (var missing in run.Engines.Where(engine => engine != MetricsEngine.Platform && !Installed(engine)).ToList())
+        {
+            Console.WriteLine($"{missing} is not installed (deploy/native/install.sh --peers): this run goes without it.");
+            run.Engines = [.. run.Engines.Where(engine => engine != missing)];
+        }
+
+        // Query and size are one run over the same data.
+        foreach (var part in Parts.Where(part => parts.Count == 0 || parts.Contains(part.Name)).DistinctBy(part => part.Run))
+        {
+            Console.WriteLine($"== metrics {part.Name}");
+            await part.Run(run, ct);
+        }
+
+        run.PrintVerdicts();
+        return 0;
+    }
+
+    private static bool Installed(string program) =>
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, program)));
+
+    private static int Usage(int code)
+    {
+        Console.WriteLine($"Usage: ./bench.sh metrics [--quick] [--only {string.Join(',', MetricsEngine.All)}] [part …]      all parts unless named");
+        foreach (var (name, what, _) in Parts)
+        {
+            Console.WriteLine($"  {name,-10} {what}");
+        }
+
+        Console.WriteLine("  --quick    a tenth of the data and one round: shows that everything works, its figures mean little");
+        return code;
+    }
+}
+
+/// <summary>What one run of the bench measures, and how it turned out.</summary>
+internal sealed class MetricsRun
+{
+    private readonly List<(string What, string Measured, string Bar, bool? Passed)> _verdicts = [];
+
+    public bool Quick { get; set; }
+
+    public string[] Engines { get; set; } = MetricsEngine.All;
+
+    public int Rounds => Quick ? 1 : 3;
+
+    /// <summary>A size of the issue's table, or a tenth of it in a quick run.</summary>
+    public int Sized(int full) => Quick ? full / 10 : full;
+
+    public bool Has(string engine) => Engines.Contains(engine);
+
+    /// <summary>The engines in the order of a round: each is first, second and last once.</summary>
+    public IEnumerable<string> Turn(int round) => Enumerable.Range(0, Engines.Length).Select(index => Engines[(index + round) % Engines.Length]);
+
+    public void Judge(string what, double measured, string format, string bar, bool passed) =>
+        _verdicts.Add((what, measured.ToString(format, CultureInfo.InvariantCulture), bar, passed));
+
+    public void Note(string what, string measured) => _verdicts.Add((what, measured, "", null));
+
+    public void PrintVerdicts()
+    {
+        Console.WriteLine();
+        Console.WriteLine($"{"what",-62} {"measured",14}  bar");
+        foreach (var (what, measured, bar, passed) in _verdicts)
+        {
+            Console.WriteLine($"{what,-62} {measured,14}  {bar,-18} {passed switch { true => "PASS", false => "MISS", null => "" }}");
+        }
+
+        if (Quick)
+        {
+            Console.WriteLine("A quick run: the ratios above are no result.");
+        }
+    }
+
+    public static double Median(IEnumerable<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        return sorted.Length % 2 == 1 ? sorted[sorted.Length / 2] : (sorted[sorted.Length / 2 - 1] + sorted[sorted.Length / 2]) / 2;
+    }
+
+    /// <summary>The last whole minute that is at least one minute ago: no engine refuses it as future or hides it as too fresh.</summary>
+    public static long RecentMinute() => (DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 60_000 - 1) * 60_000;
+}
