@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Npgsql;
+using Platform.Testing;
 
 namespace Platform.Bench;
 
@@ -136,8 +137,18 @@ internal static class MetricsQueries
     {
         await platform.RestartAsync(new Dictionary<string, string?> { ["METRICS_COMPACT_AFTER_MINUTES"] = "0.01" }, ct);
         await using var db = NpgsqlDataSource.Create(await platform.DatabaseAsync(ct));
+        await Eventually.TrueAsync(async () => await Ingest.ScalarAsync(db, "select count(*) from sample_batches", ct) == 0, Patience, "every batch of the log has become chunks");
         await platform.SettleAsync(ct);
-        var bytes = await Ingest.ScalarAsync(db, "select sum(pg_total_relation_size(oid))::bigint from pg_class where relkind = 'r' and relname ~ '^(sample|series|chunk)'", ct);
+        await using (var tables = db.CreateCommand("select relname, pg_total_relation_size(oid) from pg_class where relkind = 'r' and relname ~ '^(sample|series)' order by 2 desc limit 4"))
+        await using (var table = await tables.ExecuteReaderAsync(ct))
+        {
+            while (await table.ReadAsync(ct))
+            {
+                Console.WriteLine($"  platform: {table.GetString(0)} {table.GetInt64(1):N0} bytes");
+            }
+        }
+
+        var bytes = await Ingest.ScalarAsync(db, "select sum(pg_total_relation_size(oid))::bigint from pg_class where relkind = 'r' and relname ~ '^(sample|series)'", ct);
         await platform.RestartAsync(new Dictionary<string, string?>(), ct);
         return bytes;
     }
