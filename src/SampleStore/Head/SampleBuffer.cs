@@ -15,6 +15,9 @@ internal sealed class SampleBuffer
     // The place in the order of application of the youngest commit whose samples are here: see Trim.
     private long _lastCommit;
 
+    // Some reader may hold the open columns: they are left to it when they are sealed.
+    private bool _viewed;
+
     /// <summary>Time of the newest sample that was ever here; <see cref="long.MinValue"/> before the first.</summary>
     public long MaxTime { get; private set; } = long.MinValue;
 
@@ -46,7 +49,7 @@ internal sealed class SampleBuffer
                 _open.Append(times[..run], values[..run], sealAt);
                 if (_open.Count >= sealAt)
                 {
-                    Seal(ref _open);
+                    Seal(ref _open, sealAt);
                 }
             }
 
@@ -56,7 +59,17 @@ internal sealed class SampleBuffer
     }
 
     /// <summary>Everything that is here now. The caller holds the lock on this object; reading the view needs none.</summary>
-    public BufferView View() => new(_sealed, _open, _late);
+    public BufferView View()
+    {
+        _viewed = true;
+        return new BufferView(_sealed, _open, _late);
+    }
+
+    /// <summary>
+    /// Reads from where the next sample will go, and nothing else. Series lie far apart in memory; a loop that asks many of them waits for
+    /// all of them at once, where adding to one after the other would wait for each.
+    /// </summary>
+    public long Touch() => _open.Touch();
 
     /// <summary>
     /// Lets go of what ends before <paramref name="before"/>, as long as all of it came with commits up to <paramref name="settled"/>:
@@ -136,7 +149,7 @@ internal sealed class SampleBuffer
             _open.Insert(time, value);
             if (_open.Count >= sealAt)
             {
-                Seal(ref _open);
+                Seal(ref _open, sealAt);
             }
 
             return;
@@ -145,11 +158,12 @@ internal sealed class SampleBuffer
         _late.Insert(time, value);
         if (_late.Count >= sealAt)
         {
-            Seal(ref _late);
+            Seal(ref _late, 0);
         }
     }
 
-    private void Seal(ref OpenRun run)
+    // keep: the columns are used again if they have that much room at most; 0 lets them go.
+    private void Seal(ref OpenRun run, int keep)
     {
         var segment = new Segment(run.First, run.Last, ChunkCodec.Encode(run.Times, run.Values), _lastCommit);
         var grown = new Segment[_sealed.Length + 1];
@@ -163,7 +177,15 @@ internal sealed class SampleBuffer
         grown[at] = segment;
         _sealed.AsSpan(at).CopyTo(grown.AsSpan(at + 1));
         _sealed = grown;
+        if (!_viewed && run.Capacity <= keep)
+        {
+            run.Empty();
+            return;
+        }
+
         run = default;
+        // The late ones say nothing about who holds the open columns.
+        _viewed &= keep == 0;
     }
 }
 
@@ -196,8 +218,8 @@ internal struct OpenRun
         var needed = Count + times.Length;
         if (_times is null || needed > _times.Length)
         {
-            // Half a million series have such columns: they grow with what is there, in steps of four.
-            var size = Math.Min(Math.Max(most, needed), Math.Max((needed + 3) & ~3, Count < 32 ? 2 * Count : Count + 32));
+            // Half a million series have such columns, so they begin small; those of a series that goes on soon have room for a chunk.
+            var size = Math.Max(needed, Math.Min(most, Count >= 32 ? most : Math.Max((needed + 3) & ~3, 2 * Count)));
             var grownTimes = new long[size];
             var grownValues = new double[size];
             Times.CopyTo(grownTimes);
@@ -209,6 +231,11 @@ internal struct OpenRun
         values.CopyTo(_values.AsSpan(Count));
         Count = needed;
     }
+
+    /// <summary>Begins again with the same columns. Nobody else may hold them.</summary>
+    public void Empty() => Count = 0;
+
+    public readonly long Touch() => _times is { Length: > 0 } times ? times[Math.Min(Count, times.Length - 1)] ^ BitConverter.DoubleToInt64Bits(_values![Math.Min(Count, times.Length - 1)]) : 0;
 
     /// <summary>The samples since that time, on a copy when that is worth it.</summary>
     public readonly OpenRun Since(long time)

@@ -12,6 +12,9 @@ namespace Platform.SampleStore;
 /// </summary>
 internal sealed partial class GroupCommit : IDisposable
 {
+    // Series that are looked at before they are written to.
+    private const int Together = 32;
+
     private static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(1);
 
     private readonly Channel<Request> _queue = Channel.CreateUnbounded<Request>(new UnboundedChannelOptions { SingleReader = false });
@@ -28,6 +31,7 @@ internal sealed partial class GroupCommit : IDisposable
     private Task _writers = Task.CompletedTask;
     private long _queued;
     private long _commits;
+    private long _touched;
 
     public GroupCommit(
         NpgsqlDataSource db, Head head, SeriesRows rows, CommitOrder order, OwnCommits own, SampleStoreOptions options, TimeProvider clock, StoreMetrics metrics, ILogger logger)
@@ -315,10 +319,39 @@ internal sealed partial class GroupCommit : IDisposable
             _head.Publish(series);
         }
 
-        foreach (ref readonly var run in work.Runs)
+        for (var rest = work.Runs; !rest.IsEmpty;)
         {
-            _head.Apply(run.Series, run.Times, run.Values, sealAt, place);
+            var some = rest[..Math.Min(Together, rest.Length)];
+            Touch(some);
+            foreach (ref readonly var run in some)
+            {
+                _head.Apply(run.Series, run.Times, run.Values, sealAt, place);
+            }
+
+            rest = rest[some.Length..];
         }
+    }
+
+    // See SampleBuffer.Touch. The sum is there so that the reads are.
+    private void Touch(ReadOnlySpan<Run> runs)
+    {
+        var sum = 0L;
+        foreach (ref readonly var run in runs)
+        {
+            sum += run.Series.KeptFrom;
+        }
+
+        foreach (ref readonly var run in runs)
+        {
+            sum += run.Series.Samples?.MaxTime ?? 0;
+        }
+
+        foreach (ref readonly var run in runs)
+        {
+            sum += run.Series.Samples?.Touch() ?? 0;
+        }
+
+        Volatile.Write(ref _touched, sum);
     }
 
     [LoggerMessage(LogLevel.Error, "Committing {Requests} requests with samples failed; their clients were told to send again")]
