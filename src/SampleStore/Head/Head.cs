@@ -68,7 +68,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
         while (true)
         {
             var series = GetOrAdd(labels);
-            lock (series)
+            using (series.Enter())
             {
                 if (series.IsRetired)
                 {
@@ -94,7 +94,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
         }
 
         // Two writers that publish the same series take turns, and the second one finds it done.
-        lock (series)
+        using (series.Enter())
         {
             if (series.IsDurable || series.IsRetired)
             {
@@ -133,7 +133,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
     {
         while (true)
         {
-            lock (series)
+            using (series.Enter())
             {
                 if (!series.IsRetired)
                 {
@@ -151,7 +151,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
     /// <summary>The samples that the series has in memory at this moment; false when none of them can lie in the time.</summary>
     public static bool TryView(LiveSeries series, long from, long to, out BufferView view)
     {
-        lock (series)
+        using (series.Enter())
         {
             if (series.Samples is { } samples && samples.MaxTime >= from && samples.MinTime <= to)
             {
@@ -192,7 +192,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
         var gone = 0;
         foreach (var (_, series) in _byLabels)
         {
-            lock (series)
+            using (series.Enter())
             {
                 if (series.Samples is { } samples)
                 {

@@ -119,7 +119,7 @@ internal sealed class SeriesRows(NpgsqlDataSource db, Head head, TextPool texts)
                 throw new InvalidOperationException($"The row of the series {row.Series.Labels} went while it was looked up; send the samples again.");
             }
 
-            lock (row.Series)
+            using (row.Series.Enter())
             {
                 row.Series.Id = id;
             }
@@ -214,7 +214,7 @@ internal sealed class SeriesRows(NpgsqlDataSource db, Head head, TextPool texts)
                     _end = _next + Range;
                 }
 
-                lock (row.Series)
+                using (row.Series.Enter())
                 {
                     if (row.Series.Id == 0)
                     {
