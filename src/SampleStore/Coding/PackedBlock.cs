@@ -302,10 +302,11 @@ internal static class PackedBlock
         var safe = packed.Length < 8 ? 0 : Math.Min(offsets.Length, ((packed.Length - 8) * 8 + 7) / width + 1);
         ref var bytes = ref MemoryMarshal.GetReference(packed);
         var bit = 0;
-        for (var index = 0; index < safe; index++, bit += width)
+        var loaded = offsets[..safe];
+        for (var index = 0; index < loaded.Length; index++, bit += width)
         {
-            var word = Unsafe.ReadUnaligned<ulong>(ref Unsafe.Add(ref bytes, bit >> 3));
-            offsets[index] = (long)(((BitConverter.IsLittleEndian ? word : BinaryPrimitives.ReverseEndianness(word)) >> (bit & 7)) & mask) + origin;
+            var word = Unsafe.ReadUnaligned<ulong>(ref Unsafe.AddByteOffset(ref bytes, (nuint)(uint)bit >> 3));
+            loaded[index] = (long)(((BitConverter.IsLittleEndian ? word : BinaryPrimitives.ReverseEndianness(word)) >> (bit & 7)) & mask) + origin;
         }
 
         if (safe < offsets.Length)

@@ -89,12 +89,15 @@ internal static class TimeRuns
                     Damaged.Throw("times do not ascend");
                 }
 
+                var some = times.Slice(taken, (int)(until - skipped));
                 var time = begin + (long)(skipped * step);
-                for (var left = (int)(until - skipped); left > 0; left--)
+                for (var index = 0; index < some.Length; index++)
                 {
-                    times[taken++] = time;
+                    some[index] = time;
                     time += (long)step;
                 }
+
+                taken += some.Length;
             }
 
             last = begin + (long)((ulong)(length - 1) * step);

@@ -164,20 +164,17 @@ internal static class ValueBlock
 
     private static void FromDecimals(ReadOnlySpan<long> numbers, int digits, Span<double> values)
     {
-        if (digits == 0)
+        var power = Powers[digits];
+        var index = 0;
+        for (; index <= numbers.Length - Vector<long>.Count; index += Vector<long>.Count)
         {
-            for (var index = 0; index < numbers.Length; index++)
-            {
-                values[index] = numbers[index];
-            }
+            var some = Vector.ConvertToDouble(new Vector<long>(numbers[index..]));
+            (digits == 0 ? some : some / new Vector<double>(power)).CopyTo(values[index..]);
         }
-        else
+
+        for (; index < numbers.Length; index++)
         {
-            var power = Powers[digits];
-            for (var index = 0; index < numbers.Length; index++)
-            {
-                values[index] = numbers[index] / power;
-            }
+            values[index] = numbers[index] / power;
         }
     }
 
