@@ -103,6 +103,9 @@ public sealed class HealthServiceTests : IAsyncLifetime
         Assert.Equal("""{"status":"degraded"}""", await answer.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
         Assert.Equal("healthy", await client.StateAsync("postgres"));
         Assert.Equal("healthy", await client.StateAsync("health"));
+        var metrics = (await anyone.GetStringAsync(new Uri("metrics", UriKind.Relative), TestContext.Current.CancellationToken)).Split('\n');
+        Assert.Contains("redis_up 0", metrics);
+        Assert.Contains("postgres_up 1", metrics);
     }
 
     [Fact]
@@ -121,6 +124,8 @@ public sealed class HealthServiceTests : IAsyncLifetime
         var broker = (await client.GetJsonAsync("monitoring/health/detailed")).GetProperty("components").GetProperty("rabbitmq");
         Assert.Equal("1 messages wait in alerting.dead.", broker.GetProperty("reason").GetString());
         Assert.Equal(1, broker.GetProperty("details").GetProperty("alerting.dead").GetDouble());
+        using var anyone = TestWorld.Anonymous(service);
+        Assert.Contains("rabbitmq_up 1", (await anyone.GetStringAsync(new Uri("metrics", UriKind.Relative), TestContext.Current.CancellationToken)).Split('\n'));
     }
 
     [Fact]

@@ -23,6 +23,11 @@ public sealed class HealthMetrics : IDisposable
             () => board.Look().Components.Select(component => new Measurement<int>(Value(component.State), new KeyValuePair<string, object?>("component", component.Component))),
             null,
             "State of a component: 2 healthy, 1 degraded, 0 unhealthy, -1 unknown.");
+        foreach (var kind in (string[])["postgres", "redis", "rabbitmq"])
+        {
+            _meter.CreateObservableGauge($"{kind}_up", () => Up(board, kind), null, $"Whether {kind} answered its last check: 1 or 0; missing while nobody knows.");
+        }
+
         _meter.CreateObservableGauge("health_check_runner", () => _isRunner ? 1 : 0, null, "1 on the replica that runs the checks.");
     }
 
@@ -33,6 +38,14 @@ public sealed class HealthMetrics : IDisposable
 
     public void Checked(Check check, CheckResult result) =>
         _duration.Record(result.Latency.TotalSeconds, new("component", check.Component), new("result", CheckStore.Word(result.State)));
+
+    // A server that answers has details to tell, also when it is degraded or read-only. That the states cannot be read is an answer about
+    // PostgreSQL: they lie there.
+    private static IEnumerable<Measurement<int>> Up(Board board, string kind) =>
+        board.Look().Components.FirstOrDefault(component => component.Kind == kind) is not { } server ? []
+        : kind == "postgres" && !board.IsReadable ? [new(0)]
+        : server.State == HealthState.Unknown || server.Last is null ? []
+        : [new(server.Last.State == HealthState.Healthy || server.Last.Details.Count > 0 ? 1 : 0)];
 
     private static int Value(HealthState state) => state switch
     {

@@ -82,6 +82,7 @@ public sealed class RabbitMqProbe(HealthOptions options, Broker broker) : IProbe
         }
         catch (OperationInterruptedException missing) when (missing.ShutdownReason?.ReplyCode == 404)
         {
+            details["queues_missing"] = 1;
             return new(HealthState.Degraded, $"The queue {name} is missing. Services declare it when they connect: restart one.", details);
         }
 

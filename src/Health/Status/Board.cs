@@ -28,6 +28,9 @@ public sealed class Board(Checklist checklist, HealthOptions options, TimeProvid
     /// <summary>Readers see the old reading or the new one, never a mixture.</summary>
     internal void Replace(Reading reading) => Volatile.Write(ref _reading, reading);
 
+    /// <summary>False when the states were read from the database once, and cannot be read any more.</summary>
+    public bool IsReadable => Volatile.Read(ref _reading) is not { } reading || clock.GetUtcNow() - reading.At <= options.CacheTtl;
+
     public Overview Look() => Show(checklist, options, Volatile.Read(ref _reading), clock.GetUtcNow());
 
     /// <summary>Pure: what people see of a reading at a time.</summary>
