@@ -39,6 +39,35 @@ public sealed class DoorTests(GatewayFixture fixture) : IClassFixture<GatewayFix
         Assert.Equal("Bearer", answer.Headers.WwwAuthenticate.Single().Scheme);
     }
 
+    [Fact]
+    public async Task Its_own_metrics_are_for_admins_and_at_a_path_of_their_own_for_the_service_that_scrapes()
+    {
+        var ticket = await fixture.World.TicketAsync(new Caller("system:scrape", Role.Service, Realm.All, Scopes.Read));
+        var (_, userKey) = await fixture.CreateKeyAsync("admin", "scraped");
+        using var anonymous = fixture.Client(null);
+        using var scraper = fixture.Client(ticket);
+        using var key = fixture.Client(userKey);
+
+        Assert.Contains("# TYPE ", await fixture.Admin.GetStringAsync("internal/metrics", Ct), StringComparison.Ordinal);
+        Assert.Contains("# TYPE ", await scraper.GetStringAsync("internal/metrics/scrape", Ct), StringComparison.Ordinal);
+        foreach (var (client, path) in new[] { (scraper, "internal/metrics"), (anonymous, "internal/metrics/scrape"), (key, "internal/metrics/scrape") })
+        {
+            using var answer = await client.GetAsync(path, Ct);
+            Assert.Equal(HttpStatusCode.Unauthorized, answer.StatusCode);
+        }
+    }
+
+    [Theory]
+    [InlineData("metrics")]
+    [InlineData("metrics/")]
+    public async Task The_seeds_path_of_the_exposition_leads_to_the_exposition(string path)
+    {
+        using var answer = await fixture.Admin.GetAsync($"{path}?realm=somewhere", Ct);
+
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        Assert.Equal("?realm=somewhere", fixture.Backend.Last("/api/v1/monitoring/metrics/prometheus").Query);
+    }
+
     [Theory]
     [InlineData(null)]
     [InlineData("Bearer")]

@@ -6,6 +6,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging.Abstractions;
+using Platform.Metrics.Intake;
 using Platform.Metrics.Scraping;
 using Platform.PromQL;
 using Platform.SampleStore;
@@ -250,7 +251,7 @@ public sealed class TargetScrapeTests : IAsyncLifetime
         var targets = new List<TargetPlan>();
         TargetPlans.Add(job, job.Groups, targets, [], []);
         var tools = new ScrapeTools(
-            new ScrapeOptions(), _store, _host.Services.GetRequiredService<IHttpClientFactory>(), new TicketMint(null!, _clock), _clock, new SemaphoreSlim(8),
+            new ScrapeOptions(), _store, new SampleCounts(null!, _clock, NullLogger<SampleCounts>.Instance), _host.Services.GetRequiredService<IHttpClientFactory>(), new TicketMint(null!, _clock), _clock, new SemaphoreSlim(8),
             new ScrapeMetrics(_host.Services.GetRequiredService<IMeterFactory>(), new ScrapeTargets()), NullLogger.Instance);
         return new(targets.Single(), tools, predecessor);
     }
