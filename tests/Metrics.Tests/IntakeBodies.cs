@@ -125,6 +125,8 @@ internal sealed class IntakeBench : IDisposable
 
     public MemorySampleStore Store { get; } = new(new SampleStoreOptions(), TimeProvider.System);
 
+    public IntakeOptions Limits { get; init; } = new();
+
     public OtlpOptions Otlp { get; init; } = new();
 
     /// <summary>What was refused in the last request.</summary>
@@ -142,7 +144,7 @@ internal sealed class IntakeBench : IDisposable
 
     private async Task RunAsync(Action<IntakeRun> parse, string realm)
     {
-        using var run = new IntakeRun(Store, _known, realm);
+        using var run = new IntakeRun(Store, _known, Limits, realm);
         parse(run);
         Refusals = run.Refusals;
         Exemplars = run.Exemplars;

@@ -144,6 +144,33 @@ public sealed class IntakeRemoteWriteTests : IDisposable
             text => Assert.Contains("native histograms", text, StringComparison.Ordinal));
     }
 
+    [Fact]
+    public async Task Small_bodies_that_would_fill_the_memory_are_refused()
+    {
+        using var bench = new IntakeBench { Limits = new IntakeOptions { MaxSamples = 1000 } };
+        var series = RemoteWriteBody.Series("__name__=up");
+        var second = new Proto().Packed(1, 1, 1);
+        var labels = new Proto();
+        var references = new Proto();
+        for (var number = 0; number < 5000; number++)
+        {
+            series.Field(2, []);
+            second.Field(2, []);
+            labels.Field(1, []);
+            references.Varint(1, 0).Varint(1, 0);
+        }
+
+        var many = await Assert.ThrowsAsync<RefusedBodyException>(() => bench.WriteAsync(RemoteWriteBody.Request(series)));
+        Assert.Equal(413, many.Status);
+        Assert.Contains("METRICS_INTAKE_MAX_SAMPLES", many.Message, StringComparison.Ordinal);
+        Assert.Equal(413, (await Assert.ThrowsAsync<RefusedBodyException>(() => bench.Write2Async(new Proto().Text(4, "").Text(4, "__name__").Message(5, second).Bytes))).Status);
+
+        await bench.WriteAsync(RemoteWriteBody.Request(labels.Message(2, RemoteWriteBody.Sample(Now, 1))));
+        Assert.Contains("empty name", Assert.Single(bench.Refusals.Sentences), StringComparison.Ordinal);
+        await bench.Write2Async(new Proto().Text(4, "").Message(5, references.Message(2, RemoteWriteBody.Sample(Now, 1))).Bytes);
+        Assert.Contains("more than 2048 labels", Assert.Single(bench.Refusals.Sentences), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

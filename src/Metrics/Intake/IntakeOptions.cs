@@ -14,6 +14,10 @@ public sealed class IntakeOptions
     [Setting("METRICS_INTAKE_MAX_DECODED_BYTES"), Range(64 * 1024, 1024 * 1024 * 1024)]
     public int MaxDecodedBytes { get; init; } = 64 * 1024 * 1024;
 
+    /// <summary>Most samples in one request of remote write or OTLP. The smallest sample takes two bytes on the wire and 24 in memory.</summary>
+    [Setting("METRICS_INTAKE_MAX_SAMPLES"), Range(1_000, 100_000_000)]
+    public int MaxSamples { get; init; } = 2_000_000;
+
     /// <summary>What all bodies that are being read may hold together, bytes; beyond that, requests are answered 429.</summary>
     [Setting("METRICS_INTAKE_MEMORY_BYTES"), Range(1024 * 1024, 16L * 1024 * 1024 * 1024)]
     public long MemoryBytes { get; init; } = 256 * 1024 * 1024;

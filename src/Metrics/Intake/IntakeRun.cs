@@ -7,8 +7,11 @@ namespace Platform.Metrics.Intake;
 /// One request on its way into a <see cref="WriteBatch"/>: what its parser and its answer share. Known series are found by a hash over
 /// their bytes; only for unknown ones are labels decoded.
 /// </summary>
-internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, string realm) : IDisposable
+internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, IntakeOptions options, string realm) : IDisposable
 {
+    // Families beyond are passed over: their metadata comes again, and samples do not wait for it.
+    private const int MostDescribed = 20_000;
+
     private readonly SeriesKey _realmKey = SeriesKey.OfRealm(realm);
     private readonly HashSet<SeriesKey> _described = [];
 
@@ -56,8 +59,20 @@ internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, string 
         return series;
     }
 
+    /// <summary>To be called before so many more samples are added: a small body may hold very many.</summary>
+    /// <exception cref="RefusedBodyException">413: they are too many for one request.</exception>
+    public void Expect(int samples)
+    {
+        if (Given + (long)samples > options.MaxSamples)
+        {
+            throw new RefusedBodyException(
+                $"The request holds more than {options.MaxSamples} samples (METRICS_INTAKE_MAX_SAMPLES). Nothing of it was stored; send several requests.",
+                StatusCodes.Status413PayloadTooLarge);
+        }
+    }
+
     /// <summary>Whether this was not said before; then <see cref="Describe"/> says it.</summary>
-    public bool IsNews(in SeriesKey key) => !known.Contains(key) && !_described.Contains(key);
+    public bool IsNews(in SeriesKey key) => _described.Count < MostDescribed && !known.Contains(key) && !_described.Contains(key);
 
     public void Describe(in SeriesKey key, MetricMetadata metadata)
     {

@@ -28,6 +28,7 @@ internal sealed class MetricParser(MetricOptions options, SampleStoreOptions sto
 {
     private const int MostFaults = 50;
     private const int MostDepth = 8;
+    private const int MostLabels = 256;
 
     /// <returns>The metrics, or the faults; never both.</returns>
     public (IReadOnlyList<NewMetric> Metrics, IReadOnlyList<EventFault> Faults) Parse(ReadOnlySpan<byte> body, DateTimeOffset now)
@@ -253,6 +254,19 @@ internal sealed class MetricParser(MetricOptions options, SampleStoreOptions sto
 
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
+                if (_labels.Count == MostLabels)
+                {
+                    Fault(Path("labels"), $"More than {MostLabels} labels; each set of values is a series of its own.");
+                    _labels.Add(new("", ""));
+                }
+
+                if (_labels.Count > MostLabels)
+                {
+                    reader.Read();
+                    reader.Skip();
+                    continue;
+                }
+
                 var name = reader.GetString()!;
                 if (!IsName(name, colons: false) || name.StartsWith("__", StringComparison.Ordinal))
                 {
@@ -260,7 +274,7 @@ internal sealed class MetricParser(MetricOptions options, SampleStoreOptions sto
                 }
                 else if (_labels.Exists(label => label.Key == name))
                 {
-                    Fault(Path($"labels.{name}"), "Comes twice.");
+                    Fault(Path($"labels.{Shorten(name)}"), "Comes twice.");
                 }
 
                 reader.Read();
@@ -289,7 +303,7 @@ internal sealed class MetricParser(MetricOptions options, SampleStoreOptions sto
         {
             if (value.Contains('\0', StringComparison.Ordinal))
             {
-                Fault(Path($"labels.{name}"), "Holds the character U+0000, which cannot be stored; leave it out.");
+                Fault(Path($"labels.{Shorten(name)}"), "Holds the character U+0000, which cannot be stored; leave it out.");
             }
 
             _labels.Add(new(name, value));

@@ -30,7 +30,7 @@ internal static class MetricsApi
     }
 
     private static async Task<Results<Created<Envelope<MetricsAccepted>>, ProblemHttpResult>> CreateAsync(
-        HttpContext context, Caller caller, ISampleStore store, KnownMetadata known, MetricParser parser, MetricOptions options, IntakeBodies bodies,
+        HttpContext context, Caller caller, ISampleStore store, KnownMetadata known, MetricParser parser, MetricOptions options, IntakeOptions limits, IntakeBodies bodies,
         IntakeMetrics counters, SampleCounts counts, TimeProvider clock, CancellationToken ct)
     {
         IReadOnlyList<NewMetric> metrics;
@@ -52,7 +52,7 @@ internal static class MetricsApi
             return Rejected(faults);
         }
 
-        using var run = new IntakeRun(store, known, caller.RealmOfNewData);
+        using var run = new IntakeRun(store, known, limits, caller.RealmOfNewData);
         if (context.Request.Headers.TryGetValue("Idempotency-Key", out var header))
         {
             // The draft standard writes the key as a quoted string; bare ones are common and taken as well.

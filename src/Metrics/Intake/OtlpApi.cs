@@ -22,7 +22,7 @@ internal static class OtlpApi
             .WithSummary("OTLP/HTTP metrics, protobuf or JSON, gzip or plain. 200 means committed.");
 
     private static async Task ExportAsync(
-        HttpContext context, Caller caller, ISampleStore store, KnownMetadata known, OtlpOptions options, IntakeBodies bodies, IntakeMetrics metrics, SampleCounts counts, CancellationToken ct)
+        HttpContext context, Caller caller, ISampleStore store, KnownMetadata known, IntakeOptions limits, OtlpOptions options, IntakeBodies bodies, IntakeMetrics metrics, SampleCounts counts, CancellationToken ct)
     {
         var type = context.Request.ContentType?.Split(';')[0].Trim();
         var isJson = string.Equals(type, Json, StringComparison.OrdinalIgnoreCase);
@@ -33,7 +33,7 @@ internal static class OtlpApi
                 throw new RefusedBodyException($"The Content-Type {context.Request.ContentType} is not understood here; send {Protobuf} or {Json}.", StatusCodes.Status415UnsupportedMediaType);
             }
 
-            using var run = new IntakeRun(store, known, caller.RealmOfNewData);
+            using var run = new IntakeRun(store, known, limits, caller.RealmOfNewData);
             using (var body = await bodies.ReadPlainAsync(context.Request, ct))
             {
                 Parse(bodies, run, options, isJson, body);

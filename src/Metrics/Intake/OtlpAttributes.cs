@@ -11,6 +11,7 @@ internal static class OtlpAttributes
 {
     // Values may nest; deeper than this nobody means it.
     private const int MostDepth = 16;
+    private const int MostAttributes = 2_048;
 
     /// <param name="fields">A message's fields, of which those numbered <paramref name="number"/> are <c>KeyValue</c>.</param>
     public static List<KeyValuePair<string, string>> Read(ReadOnlySpan<byte> fields, int number)
@@ -23,6 +24,11 @@ internal static class OtlpAttributes
             {
                 reader.Skip();
                 continue;
+            }
+
+            if (attributes.Count == MostAttributes)
+            {
+                throw new RefusedBodyException($"A point or a resource has more than {MostAttributes} attributes.");
             }
 
             var pair = ReadPair(reader.Bytes());

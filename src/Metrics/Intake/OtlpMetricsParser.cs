@@ -482,6 +482,12 @@ internal sealed class OtlpMetricsParser(IntakeRun run, OtlpOptions options)
             return;
         }
 
+        if (values.Count > options.MaxBuckets)
+        {
+            Refuse(metric, $"a point has more than {options.MaxBuckets} quantiles (METRICS_OTLP_MAX_BUCKETS)");
+            return;
+        }
+
         for (var index = 0; index < values.Count; index++)
         {
             Put(metric, ref point, "", "quantile", _bounds[index], values[index]);
@@ -512,8 +518,12 @@ internal sealed class OtlpMetricsParser(IntakeRun run, OtlpOptions options)
             }
         }
 
-        _bounds.Add(quantile);
-        values.Add(value);
+        // One more than may be, so that the fault shows.
+        if (values.Count <= options.MaxBuckets)
+        {
+            _bounds.Add(quantile);
+            values.Add(value);
+        }
     }
 
     // Lists of fixed64 and of double are the same on the wire: eight bytes each, packed or one field each.
@@ -648,6 +658,7 @@ internal sealed class OtlpMetricsParser(IntakeRun run, OtlpOptions options)
             return;
         }
 
+        run.Expect(_pending.Count + 1);
         _pending.Add((series, value));
     }
 

@@ -10,6 +10,9 @@ namespace Platform.Metrics.Intake;
 /// </summary>
 internal sealed class RemoteWrite2Parser(IntakeRun run)
 {
+    private const int MostSymbols = 5_000_000;
+    private const int MostRefs = 4_096;
+
     private readonly RemoteWriteParser _samples = new(run);
     private readonly List<(int Start, int Length)> _symbols = [];
     private readonly List<uint> _refs = [];
@@ -40,6 +43,11 @@ internal sealed class RemoteWrite2Parser(IntakeRun run)
             if (reader.Field == 4)
             {
                 var length = reader.Bytes().Length;
+                if (_symbols.Count == MostSymbols)
+                {
+                    throw new RefusedBodyException($"The request has more than {MostSymbols} symbols. Nothing of it was stored; send several requests.", StatusCodes.Status413PayloadTooLarge);
+                }
+
                 _symbols.Add((reader.Position - length, length));
             }
             else
@@ -60,12 +68,12 @@ internal sealed class RemoteWrite2Parser(IntakeRun run)
             switch (reader.Field)
             {
                 case 1 when reader.Wire == 0:
-                    _refs.Add((uint)reader.Varint());
+                    AddRef(reader.Varint());
                     break;
                 case 1:
                     for (var list = reader.Bytes(); list.Length > 0;)
                     {
-                        _refs.Add((uint)Math.Min(ProtoReader.TakeVarint(ref list), uint.MaxValue));
+                        AddRef(ProtoReader.TakeVarint(ref list));
                     }
 
                     break;
@@ -97,6 +105,7 @@ internal sealed class RemoteWrite2Parser(IntakeRun run)
             return;
         }
 
+        run.Expect(samples);
         var labels = run.Scratch.WrittenSpan;
         if (samples + histograms == 0)
         {
@@ -115,6 +124,15 @@ internal sealed class RemoteWrite2Parser(IntakeRun run)
             {
                 Describe(series, body, metadata);
             }
+        }
+    }
+
+    // One more than may be, so that the fault shows.
+    private void AddRef(ulong reference)
+    {
+        if (_refs.Count <= MostRefs)
+        {
+            _refs.Add((uint)Math.Min(reference, uint.MaxValue));
         }
     }
 
@@ -138,6 +156,12 @@ internal sealed class RemoteWrite2Parser(IntakeRun run)
     {
         run.Scratch.ResetWrittenCount();
         fault = null;
+        if (_refs.Count > MostRefs)
+        {
+            fault = $"more than {MostRefs / 2} labels";
+            return false;
+        }
+
         if (_refs.Count % 2 != 0)
         {
             fault = $"{_refs.Count} label references; they come in pairs of name and value";

@@ -20,7 +20,7 @@ internal static class RemoteWriteApi
             .WithSummary("Remote write 1.0 and 2.0: protobuf, compressed with snappy. 204 means committed.");
 
     private static async Task WriteAsync(
-        HttpContext context, Caller caller, ISampleStore store, KnownMetadata known, IntakeBodies bodies, IntakeMetrics metrics, SampleCounts counts, CancellationToken ct)
+        HttpContext context, Caller caller, ISampleStore store, KnownMetadata known, IntakeOptions limits, IntakeBodies bodies, IntakeMetrics metrics, SampleCounts counts, CancellationToken ct)
     {
         var version = VersionOf(context.Request, out var problem);
         if (problem is not null)
@@ -35,7 +35,7 @@ internal static class RemoteWriteApi
             Written(context.Response, 0);
         }
 
-        using var run = new IntakeRun(store, known, caller.RealmOfNewData);
+        using var run = new IntakeRun(store, known, limits, caller.RealmOfNewData);
         try
         {
             using var body = await bodies.ReadAsync(context.Request, ct);

@@ -48,6 +48,7 @@ internal sealed class RemoteWriteParser(IntakeRun run)
             labels = GatherLabels(message);
         }
 
+        run.Expect(samples);
         var series = Find(labels, samples);
         var reader = new ProtoReader(rest);
         while (reader.Next())

@@ -13,6 +13,7 @@ internal sealed class SeriesLabels(string realm)
     public const string Realm = "realm";
 
     private const int Shown = 200;
+    private const int MostLabels = 2_048;
 
     private readonly List<KeyValuePair<string, string>> _pairs = [];
     private string? _fault;
@@ -36,6 +37,12 @@ internal sealed class SeriesLabels(string realm)
 
     public void Add(string name, string value)
     {
+        if (_pairs.Count == MostLabels)
+        {
+            _fault ??= $"it has more than {MostLabels} labels";
+            return;
+        }
+
         if (name.Length == 0)
         {
             _fault ??= "a label has an empty name";
