@@ -15,7 +15,7 @@ public sealed class AnchoredRegex
     public const int MaxLength = 65_536;
 
     private readonly Re _tree;
-    private readonly IReadOnlyDictionary<string, int> _groupNames;
+    private readonly IReadOnlyDictionary<string, List<int>> _groupNames;
     private readonly Glob[]? _globs;
     private readonly HashSet<string>? _set;
     private Regex? _regex;
@@ -134,15 +134,29 @@ public sealed class AnchoredRegex
 
             var name = inner[..length];
             rest = inner[(braced ? length + 1 : length)..];
-            var number = name.ContainsAnyExceptInRange('0', '9') ? _groupNames.GetValueOrDefault(name.ToString(), -1)
-                : int.TryParse(name, out var written) ? written : -1;
-            if (number >= 0 && match.Groups[number] is { Success: true } group)
-            {
-                text.Append(group.ValueSpan);
-            }
+            text.Append(ValueOf(match, name.ToString()));
         }
 
         return text.Append(rest).ToString();
+    }
+
+    private string ValueOf(Match match, string reference)
+    {
+        if (!reference.AsSpan().ContainsAnyExceptInRange('0', '9'))
+        {
+            return int.TryParse(reference, out var number) ? match.Groups[number].Value : "";
+        }
+
+        foreach (var named in _groupNames.GetValueOrDefault(reference) ?? [])
+        {
+            // Of several groups with the name, the first that took part.
+            if (match.Groups[named] is { Success: true } group)
+            {
+                return group.Value;
+            }
+        }
+
+        return "";
     }
 }
 

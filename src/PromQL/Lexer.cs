@@ -176,8 +176,6 @@ internal struct Lexer(string text)
             case '{':
                 _inBraces = true;
                 return Take(TokenKind.LeftBrace, 1);
-            case '}':
-                throw Error(from, "unexpected right brace '}'");
             case '[':
                 if (_inBrackets)
                 {

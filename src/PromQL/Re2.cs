@@ -61,7 +61,7 @@ internal sealed class Re2
     private static readonly (int From, int To)[] s_space = [('\t', '\n'), ('\f', '\r'), (' ', ' ')];
 
     private readonly string _pattern;
-    private readonly Dictionary<string, int> _names = [];
+    private readonly Dictionary<string, List<int>> _names = [];
     private int _at;
     private int _depth;
     private int _groups;
@@ -79,9 +79,9 @@ internal sealed class Re2
         Ungreedy = 8,
     }
 
-    /// <param name="names">Of the groups that have one.</param>
+    /// <param name="names">Of the groups that have one; several may have the same.</param>
     /// <exception cref="ArgumentException">With a message for the person who wrote it.</exception>
-    public static Re Parse(string pattern, out IReadOnlyDictionary<string, int> names)
+    public static Re Parse(string pattern, out IReadOnlyDictionary<string, List<int>> names)
     {
         var reader = new Re2(pattern);
         var re = reader.ReadChoice();
@@ -205,7 +205,7 @@ internal sealed class Re2
 
                 if (NamedSet() is { } set)
                 {
-                    return new Re.Set(Folded(set));
+                    return new Re.Set(set);
                 }
 
                 return Literal(ReadEscape());
@@ -234,11 +234,12 @@ internal sealed class Re2
             }
 
             number = ++_groups;
-            if (!_names.TryAdd(name, number))
+            if (!_names.TryGetValue(name, out var numbers))
             {
-                throw Error("duplicate capture group name", name);
+                _names[name] = numbers = [];
             }
 
+            numbers.Add(number);
             _at = end + 1;
         }
         else
@@ -372,7 +373,7 @@ internal sealed class Re2
                     throw Error("invalid character class range", _pattern[_at..(end + 2)]);
                 }
 
-                ranges.AddRange(name.StartsWith('^') ? Complement(Sorted(posix)) : posix);
+                ranges.AddRange(Chosen(Sorted(posix), name.StartsWith('^')));
                 _at = end + 2;
                 continue;
             }
@@ -400,9 +401,14 @@ internal sealed class Re2
         }
 
         _at++;
-        // Case is ignored before the class is turned around: (?i)[^a] refuses A too.
-        var sorted = Folded(Sorted(ranges));
-        return negated ? Complement(sorted) : sorted;
+        return Chosen(Sorted(ranges), negated);
+    }
+
+    // Case is ignored before a set is turned around: (?i)[^a] refuses A too.
+    private IReadOnlyList<(int From, int To)> Chosen(IReadOnlyList<(int From, int To)> ranges, bool negated)
+    {
+        var folded = Folded(ranges);
+        return negated ? Complement(folded) : folded;
     }
 
     /// <summary><c>\d</c>, <c>\W</c>, <c>\pL</c>, <c>\P{Lu}</c>, …; null when something else stands here.</summary>
@@ -424,7 +430,7 @@ internal sealed class Re2
         if (named is not null)
         {
             _at += 2;
-            return char.IsUpper(letter) ? Complement(Sorted(named)) : named;
+            return Chosen(Sorted(named), char.IsUpper(letter));
         }
 
         if (letter is not ('p' or 'P'))
@@ -445,7 +451,7 @@ internal sealed class Re2
         var negated = (letter == 'P') ^ name.StartsWith('^');
         var ranges = UnicodeRanges.OfCategory(name.TrimStart('^'))
             ?? throw Error("invalid character class range (general categories like \\pL and \\p{Lu} are known, scripts are not)", _pattern[from.._at]);
-        return negated ? Complement(ranges) : ranges;
+        return Chosen(ranges, negated);
     }
 
     private int ReadEscape()
@@ -604,7 +610,7 @@ internal sealed class Re2
         switch (re)
         {
             case Re.Set set:
-                WriteSet(text, set, repeated: false);
+                WriteSet(text, set);
                 break;
             case Re.Sequence sequence:
                 foreach (var part in sequence.Parts)
@@ -634,15 +640,7 @@ internal sealed class Re2
                 break;
             case Re.Repeat repeat:
                 text.Append("(?:");
-                if (repeat is { Part: Re.Set many, Max: < 0, Min: <= 1 })
-                {
-                    WriteSet(text, many, repeated: true);
-                }
-                else
-                {
-                    Write(text, repeat.Part);
-                }
-
+                Write(text, repeat.Part);
                 text.Append(')').Append((repeat.Min, repeat.Max) switch
                 {
                     (0, -1) => "*",
@@ -655,11 +653,11 @@ internal sealed class Re2
         }
     }
 
-    // .NET sees UTF-16: what lies beyond the basic plane is two units there.
-    private static void WriteSet(StringBuilder text, Re.Set set, bool repeated)
+    // .NET sees UTF-16: what lies beyond the basic plane is two units there. Half of such a pair never stands for itself, so that no part
+    // of a pattern begins or ends between the two.
+    private static void WriteSet(StringBuilder text, Re.Set set)
     {
         const int firstBeyond = 0x10000;
-        var inPlane = set.Ranges.Where(range => range.From < firstBeyond).Select(range => (range.From, To: Math.Min(range.To, firstBeyond - 1))).ToList();
         var beyond = set.Ranges.Where(range => range.To >= firstBeyond).Select(range => (From: Math.Max(range.From, firstBeyond), range.To)).ToList();
         if (beyond.Count > MaxRangesBeyond)
         {
@@ -667,40 +665,43 @@ internal sealed class Re2
             beyond = beyond.Sum(range => range.To - range.From + 1) > LastRune / 2 ? [(firstBeyond, LastRune)] : [];
         }
 
-        var allBeyond = beyond is [(firstBeyond, LastRune)];
-
-        text.Append("(?:");
-        if (repeated && allBeyond)
+        var inPlane = new List<(int From, int To)>();
+        foreach (var (from, to) in set.Ranges)
         {
-            // Any number of them: then halves are as good as wholes.
-            WriteUnits(text, Sorted(inPlane.Append((0xd800, 0xdfff))));
+            AddTo(inPlane, from, Math.Min(to, 0xd7ff));
+            AddTo(inPlane, Math.Max(from, 0xe000), Math.Min(to, firstBeyond - 1));
+        }
+
+        var options = 0;
+        text.Append("(?:");
+        if (beyond is [(firstBeyond, LastRune)])
+        {
+            text.Append(@"[\uD800-\uDBFF][\uDC00-\uDFFF]");
+            options++;
         }
         else
         {
-            var options = 0;
-            if (allBeyond)
+            foreach (var (from, to) in beyond)
             {
-                text.Append(@"[\uD800-\uDBFF][\uDC00-\uDFFF]");
-                options++;
-                // A first half never stands for itself, so that a pair is one.
-                inPlane = [.. Complement(Sorted(Complement(Sorted(inPlane)).Append((0xd800, 0xdbff)))).Where(range => range.From < firstBeyond).Select(range => (range.From, Math.Min(range.To, firstBeyond - 1)))];
-            }
-            else
-            {
-                foreach (var (from, to) in beyond)
-                {
-                    WritePairs(text, from, to, ref options);
-                }
-            }
-
-            if (inPlane.Count > 0 || options == 0)
-            {
-                text.Append(options > 0 ? "|" : "");
-                WriteUnits(text, inPlane);
+                WritePairs(text, from, to, ref options);
             }
         }
 
+        if (inPlane.Count > 0 || options == 0)
+        {
+            text.Append(options > 0 ? "|" : "");
+            WriteUnits(text, inPlane);
+        }
+
         text.Append(')');
+
+        static void AddTo(List<(int From, int To)> ranges, int from, int to)
+        {
+            if (from <= to)
+            {
+                ranges.Add((from, to));
+            }
+        }
     }
 
     private static void WritePairs(StringBuilder text, int from, int to, ref int options)

@@ -78,6 +78,7 @@ public sealed class MatcherTests
         Assert.True(new Matcher("l", MatchKind.Regex, "a.b").Matches("a😀b"));
         Assert.False(new Matcher("l", MatchKind.Regex, "a..b").Matches("a😀b"));
         Assert.True(new Matcher("l", MatchKind.Regex, "[^a]").Matches("😀"));
+        Assert.False(new Matcher("l", MatchKind.Regex, "[^a]+[^a]").Matches("😀"));
         Assert.True(new Matcher("l", MatchKind.Regex, "[^a]+").Matches("😀x"));
         Assert.True(new Matcher("l", MatchKind.Regex, "[😀-😎]+").Matches("😀😁😎"));
         Assert.False(new Matcher("l", MatchKind.Regex, "[😀-😎]").Matches("😏"));
@@ -138,7 +139,6 @@ public sealed class MatcherTests
     [InlineData("(?<=a)", "invalid or unsupported Perl syntax: `(?<`")]
     [InlineData("(?>a)", "invalid or unsupported Perl syntax: `(?>`")]
     [InlineData("(?P<n", "invalid named capture: `(?P<n`")]
-    [InlineData("(?P<n>a)(?P<n>b)", "duplicate capture group name: `n`")]
     [InlineData("[[:no:]]", "invalid character class range: `[:no:]`")]
     [InlineData(@"\p{Greek}", "invalid character class range (general categories like \\pL and \\p{Lu} are known, scripts are not): `\\p{Greek}`")]
     public void What_RE2_refuses_is_refused_with_the_reason(string pattern, string reason)
@@ -182,6 +182,7 @@ public sealed class MatcherTests
     [InlineData("(?P<a>x)(y)", "xy", "$2$1", "yx")]
     [InlineData("(.*)", "v", "$1x|${1}x|$9|$none|$$1|$|$-|${1", "|vx|||$1|$|$-|${1")]
     [InlineData("(a)|(b)", "b", "<$1$2>", "<b>")]
+    [InlineData("(?P<n>a)|(?P<n>b)", "b", "<$n>", "<b>")]
     [InlineData("a.*", "abc", "plain", "plain")]
     [InlineData("a.*", "abc", "$0", "abc")]
     [InlineData("a", "b", "x", null)]

@@ -36,7 +36,7 @@ public sealed class ParserTests
     [InlineData("(a", "1:3: parse error: unclosed left parenthesis")]
     [InlineData("sum(a", "1:6: parse error: unclosed left parenthesis")]
     [InlineData("a)", "1:2: parse error: unexpected right parenthesis ')'")]
-    [InlineData("a}", "1:2: parse error: unexpected right brace '}'")]
+    [InlineData("a}", "1:2: parse error: unexpected character: '}'")]
     [InlineData("a]", "1:2: parse error: unexpected right bracket ']'")]
     [InlineData("a[5m", "1:5: parse error: unclosed left bracket")]
     [InlineData("a[[", "1:3: parse error: unexpected left bracket '['")]

@@ -205,6 +205,42 @@ internal static class ComparedExpressions
         }
     }
 
+    /// <summary>Expressions with a word or sign taken away, put in, doubled or moved: most of them are none any more.</summary>
+    public static IEnumerable<string> Broken(int seed, int count)
+    {
+        var random = new Random(seed);
+        string[] signs =
+        [
+            "(", ")", "{", "}", "[", "]", ",", ":", "=", "!=", "=~", "==", "+", "-", "^", "@", "<", "by", "on", "ignoring", "group_left", "bool", "offset", "and", "or",
+            "sum", "rate", "topk", "start()", "5m", "1", "1e3", "\"x\"", "'y'", "up", "a:b", "inf", "without", "time()", "atan2",
+        ];
+        foreach (var text in HandPicked().Concat(Generated(seed, count)).OrderBy(_ => random.Next()).Take(count))
+        {
+            var words = System.Text.RegularExpressions.Regex.Matches(text, @"""[^""]*""|[\w.:]+|\s+|[=!<>~]+|.").Select(match => match.Value).ToList();
+            for (var changes = random.Next(1, 3); changes > 0; changes--)
+            {
+                var at = random.Next(words.Count);
+                switch (random.Next(4))
+                {
+                    case 0 when words.Count > 1:
+                        words.RemoveAt(at);
+                        break;
+                    case 1:
+                        words[at] = signs[random.Next(signs.Length)];
+                        break;
+                    case 2:
+                        words.Insert(at, words[random.Next(words.Count)]);
+                        break;
+                    default:
+                        words.Insert(at, $" {signs[random.Next(signs.Length)]} ");
+                        break;
+                }
+            }
+
+            yield return string.Concat(words);
+        }
+    }
+
     private sealed class Maker(Random random)
     {
         private static readonly string[] s_labels = ["job", "instance", "code", "room", "kind", "a", "b", "le", "zone"];
