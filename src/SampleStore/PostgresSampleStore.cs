@@ -135,6 +135,8 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
     /// <summary>Series that this process holds.</summary>
     internal int SeriesInMemory => _head.Series;
 
+    internal LogFollower Follower => _follower;
+
     /// <summary>Turns the log into chunks: what is older than the time that a setting gives, or all of it now.</summary>
     /// <returns>Whether this replica did it; another one may have been at it.</returns>
     public async Task<bool> CompactAsync(bool everything, CancellationToken ct)
@@ -250,7 +252,11 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
         }
     }
 
-    private void NotListening(string reason) => ListeningFailed(reason);
+    private void NotListening(string reason)
+    {
+        _follower.ServerWentAway();
+        ListeningFailed(reason);
+    }
 
     [LoggerMessage(LogLevel.Information, "Samples are in memory: {Series} series, {Samples} samples of the log")]
     private partial void Loaded(int series, long samples);

@@ -65,6 +65,26 @@ public sealed class PostgresSampleStoreTests
     }
 
     [Fact]
+    public async Task A_transaction_id_that_a_crashed_server_gives_a_second_time_hides_no_commit()
+    {
+        await using var world = await StoreWorld.CreateAsync();
+        var store = await world.StartAsync(new SampleStoreOptions { FollowEvery = TimeSpan.FromSeconds(60) });
+        await store.WriteAsync(StoreWorld.Labels("up"), (world.Now, 1));
+        await store.LookAsync(StoreWorld.Ct);
+        // As if an id below the last snapshot's xmax had been given again.
+        await using (var insert = world.Db.CreateCommand("insert into sample_batches (txid, token, samples, bytes) select txid, gen_random_uuid(), samples, bytes from sample_batches"))
+        {
+            await insert.ExecuteNonQueryAsync(StoreWorld.Ct);
+        }
+
+        Assert.Equal(0, await store.LookAsync(StoreWorld.Ct));
+        store.Follower.ServerWentAway();
+
+        Assert.Equal(1, await store.LookAsync(StoreWorld.Ct));
+        Assert.Equal(0, await store.LookAsync(StoreWorld.Ct));
+    }
+
+    [Fact]
     public async Task Increments_from_two_replicas_add_up_and_repeated_ones_count_once()
     {
         await using var world = await StoreWorld.CreateAsync();

@@ -15,6 +15,11 @@ namespace Platform.SampleStore;
 /// was not visible then if and only if its txid is at least that xmax, or was in progress. A transaction that had not yet been given an id
 /// at the last look gets one of at least xmax later. Snapshot and rows come from one statement, hence from the same moment.
 /// </para>
+/// <para>
+/// One thing breaks this: a server that crashes may give an id a second time, when the first transaction with it was rolled back and left
+/// nothing on the disk. So whoever sees the server go says so (<see cref="ServerWentAway"/>), and the next look takes all rows of the last
+/// minutes, less those that were met.
+/// </para>
 /// </summary>
 internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, SeriesRows rows, CommitOrder order, OwnCommits own, ILogger logger)
 {
@@ -22,6 +27,11 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
     private const int Wave = 16;
 
     private readonly DecodedBatch[] _decoded = [.. Enumerable.Range(0, Wave).Select(_ => new DecodedBatch())];
+    // Numbers of the rows met in the last five to ten minutes.
+    private HashSet<long> _met = [];
+    private HashSet<long> _metBefore = [];
+    private long _turned = Environment.TickCount64;
+    private bool _serverWentAway;
     private ulong _xmax;
     private ulong[] _inProgress = [];
 
@@ -43,26 +53,53 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
     public async Task<int> FollowAsync(CancellationToken ct)
     {
         var lost = own.Lost;
-        var (snapshot, met) = await LookAsync(lost, ct);
+        var wentAway = Interlocked.Exchange(ref _serverWentAway, false);
         var foreign = new List<(ulong Txid, long Id, int Samples)>();
+        string snapshot;
+        List<(ulong Txid, long Id, Guid Token, int Samples)> met;
+        try
+        {
+            (snapshot, met) = await LookAsync(lost, wentAway, ct);
+        }
+        catch
+        {
+            _serverWentAway |= wentAway;
+            throw;
+        }
+
         foreach (var row in met)
         {
-            if (!own.Meet(row.Token))
+            var isNew = !_met.Contains(row.Id) && !_metBefore.Contains(row.Id);
+            if ((isNew && !own.Meet(row.Token)) || lost.Contains(row.Token))
             {
                 foreign.Add((row.Txid, row.Id, row.Samples));
             }
         }
 
         await ApplyAsync(foreign, ct);
+        foreach (var row in met)
+        {
+            _met.Add(row.Id);
+        }
+
+        if (Environment.TickCount64 - _turned > 300_000)
+        {
+            (_met, _metBefore, _turned) = ([], _met, Environment.TickCount64);
+        }
+
         // Only now: after a failure the same rows are met again, and applying a row twice changes nothing.
         (_xmax, _inProgress) = Parse(snapshot);
         own.Found(lost);
         return foreign.Count;
     }
 
-    private async Task<(string Snapshot, List<(ulong Txid, long Id, Guid Token, int Samples)> Met)> LookAsync(Guid[] lost, CancellationToken ct)
+    /// <summary>A connection to the server was lost: it may have crashed.</summary>
+    public void ServerWentAway() => Volatile.Write(ref _serverWentAway, true);
+
+    private async Task<(string Snapshot, List<(ulong Txid, long Id, Guid Token, int Samples)> Met)> LookAsync(Guid[] lost, bool wentAway, CancellationToken ct)
     {
-        await using var look = db.CreateCommand(lost.Length == 0
+        var plain = lost.Length == 0 && !wentAway;
+        await using var look = db.CreateCommand(plain
             ? """
               select snapshot.now::text, b.txid, b.id, b.token, b.samples
               from (select pg_current_snapshot() as now) snapshot
@@ -71,13 +108,14 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
             : """
               select snapshot.now::text, b.txid, b.id, b.token, b.samples
               from (select pg_current_snapshot() as now) snapshot
-              left join sample_batches b on b.txid >= $1 or b.txid = any($2) or b.token = any($3)
+              left join sample_batches b on b.txid >= $1 or b.txid = any($2) or b.token = any($3) or ($4 and b.at >= now() - interval '4 minutes')
               """);
         look.Parameters.Add(new NpgsqlParameter { Value = _xmax, NpgsqlDbType = NpgsqlDbType.Xid8 });
         look.Parameters.Add(new NpgsqlParameter { Value = _inProgress, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Xid8 });
-        if (lost.Length > 0)
+        if (!plain)
         {
             look.Parameters.Add(new NpgsqlParameter<Guid[]> { TypedValue = lost });
+            look.Parameters.Add(new NpgsqlParameter<bool> { TypedValue = wentAway });
         }
 
         var snapshot = "";
