@@ -237,17 +237,12 @@ internal sealed class Aggregated(int steps, AggregateOperator operation, Groupin
         var at = 0;
         if (Vector256.IsHardwareAccelerated)
         {
-            var infinity = Vector256.Create(double.PositiveInfinity);
             for (; at <= column.Length - Vector256<double>.Count; at += Vector256<double>.Count)
             {
                 var sum = Vector256.Create<double>(sums[at..]);
-                var value = Vector256.Create<double>(column[at..]);
-                var next = sum + value;
-                var larger = Vector256.GreaterThanOrEqual(Vector256.Abs(sum), Vector256.Abs(value));
-                var lost = Vector256.Create<double>(losses[at..])
-                    + (Vector256.ConditionalSelect(larger, sum, value) - next + Vector256.ConditionalSelect(larger, value, sum));
-                lost = Vector256.ConditionalSelect(Vector256.Equals(Vector256.Abs(next), infinity), Vector256<double>.Zero, lost);
-                next.CopyTo(sums[at..]);
+                var lost = Vector256.Create<double>(losses[at..]);
+                KahanSum.Add(ref sum, ref lost, Vector256.Create(column[at..]));
+                sum.CopyTo(sums[at..]);
                 lost.CopyTo(losses[at..]);
             }
         }

@@ -304,11 +304,7 @@ internal static class RangeFunctions
         public static double Of(ReadOnlySpan<long> times, ReadOnlySpan<double> values)
         {
             var sum = new KahanSum();
-            foreach (var value in values)
-            {
-                sum.Add(value);
-            }
-
+            sum.AddAll(values);
             return sum.Total;
         }
     }
@@ -317,6 +313,13 @@ internal static class RangeFunctions
     {
         public static double Of(ReadOnlySpan<long> times, ReadOnlySpan<double> values)
         {
+            var sum = new KahanSum();
+            sum.AddAll(values);
+            if (double.IsFinite(sum.Sum))
+            {
+                return sum.Sum / values.Length + sum.Lost / values.Length;
+            }
+
             var mean = new RunningMean(values[0]);
             for (var at = 1; at < values.Length; at++)
             {
