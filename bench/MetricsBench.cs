@@ -26,7 +26,10 @@ internal static class MetricsBench
             switch (args[index])
             {
                 case "--quick":
-                    run.Quick = true;
+                    (run.Quick, run.Rounds) = (true, 1);
+                    break;
+                case "--rounds" when index + 1 < args.Length && int.TryParse(args[index + 1], NumberStyles.None, CultureInfo.InvariantCulture, out var rounds) && rounds > 0:
+                    (run.Rounds, index) = (rounds, index + 1);
                     break;
                 case "--only" when index + 1 < args.Length:
                     run.Engines = args[++index].Split(',');
@@ -69,7 +72,7 @@ internal static class MetricsBench
 
     private static int Usage(int code)
     {
-        Console.WriteLine($"Usage: ./bench.sh metrics [--quick] [--only {string.Join(',', MetricsEngine.All)}] [part …]      all parts unless named");
+        Console.WriteLine($"Usage: ./bench.sh metrics [--quick] [--rounds 3] [--only {string.Join(',', MetricsEngine.All)}] [part …]      all parts unless named");
         foreach (var (name, what, _) in Parts)
         {
             Console.WriteLine($"  {name,-10} {what}");
@@ -89,7 +92,7 @@ internal sealed class MetricsRun
 
     public string[] Engines { get; set; } = MetricsEngine.All;
 
-    public int Rounds => Quick ? 1 : 3;
+    public int Rounds { get; set; } = 3;
 
     /// <summary>A size of the table, or a tenth of it in a quick run.</summary>
     public int Sized(int full) => Quick ? full / 10 : full;
