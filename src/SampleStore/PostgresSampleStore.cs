@@ -37,6 +37,7 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
     private readonly SemaphoreSlim _following = new(1);
     private Task _loops = Task.CompletedTask;
     private DateTimeOffset _nextSweep;
+    private bool _disposed;
 
     /// <param name="guards">Bounds of series; the defaults when there are none.</param>
     public PostgresSampleStore(NpgsqlDataSource db, SampleStoreOptions options, TimeProvider clock, ILoggerFactory loggers, SeriesGuardOptions? guards = null)
@@ -162,6 +163,12 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
 
     public void Dispose()
     {
+        // The container disposes it once for each type under which it is registered.
+        if (Interlocked.Exchange(ref _disposed, true))
+        {
+            return;
+        }
+
         _stopping.Cancel();
         _commit.Dispose();
         _stopping.Dispose();
