@@ -161,16 +161,22 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
 
     private async Task ApplyWaveAsync(List<(ulong Txid, int Samples, byte[] Bytes)> wave, CancellationToken ct)
     {
-        Parallel.For(0, wave.Count, at => _decoded[at].Decode(wave[at].Bytes));
+        var series = new LiveSeries?[wave.Count][];
+        Parallel.For(0, wave.Count, at =>
+        {
+            _decoded[at].Decode(wave[at].Bytes);
+            series[at] = new LiveSeries?[_decoded[at].Runs.Length];
+            Resolve(at);
+        });
 
         var unknown = new HashSet<long>();
         for (var at = 0; at < wave.Count; at++)
         {
-            foreach (var run in _decoded[at].Runs)
+            for (var run = 0; run < series[at].Length; run++)
             {
-                if (rows.Find(run.Id) is null)
+                if (series[at][run] is null)
                 {
-                    unknown.Add(run.Id);
+                    unknown.Add(_decoded[at].Runs[run].Id);
                 }
             }
         }
@@ -178,6 +184,10 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
         if (unknown.Count > 0)
         {
             await rows.LoadAsync([.. unknown], ct);
+            for (var at = 0; at < wave.Count; at++)
+            {
+                Resolve(at);
+            }
         }
 
         var places = wave.ConvertAll(batch => order.Begin(batch.Txid, batch.Samples));
@@ -190,17 +200,19 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
             for (var at = 0; at < wave.Count; at++)
             {
                 var batch = _decoded[at];
-                foreach (var run in batch.Runs)
+                var found = series[at];
+                for (var index = 0; index < found.Length; index++)
                 {
+                    ref readonly var run = ref batch.Runs[index];
                     if (run.Id % parts != part)
                     {
                         continue;
                     }
 
-                    if (rows.Find(run.Id) is { } series)
+                    if (found[index] is { } own)
                     {
-                        head.Apply(series, batch.Times.Slice(run.Start, run.Count), batch.Values.Slice(run.Start, run.Count), sealAt, places[at]);
-                        head.Publish(series);
+                        head.Apply(own, batch.Times.Slice(run.Start, run.Count), batch.Values.Slice(run.Start, run.Count), sealAt, places[at]);
+                        head.Publish(own);
                     }
                     else
                     {
@@ -213,6 +225,15 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
         if (missing != 0)
         {
             SeriesIsMissing(logger, missing);
+        }
+
+        void Resolve(int at)
+        {
+            var runs = _decoded[at].Runs;
+            for (var index = 0; index < runs.Length; index++)
+            {
+                series[at][index] ??= rows.Find(runs[index].Id);
+            }
         }
     }
 
