@@ -56,11 +56,23 @@ public sealed class PrometheusTextTests
         Assert.Equal(expected, Encoding.UTF8.GetString(text[..NumberText.WriteExposition(value, text)]));
     }
 
+    [Theory]
+    [InlineData(-1e-7, "-0.0000001")]
+    [InlineData(1e25, "10000000000000000000000000")]
+    [InlineData(1.5, "1.5")]
+    [InlineData(double.NaN, "NaN")]
+    public void Scalars_are_spelled_without_exponents(double value, string expected)
+    {
+        Span<byte> text = stackalloc byte[NumberText.MaxPlainBytes];
+
+        Assert.Equal(expected, Encoding.UTF8.GetString(text[..NumberText.WritePlain(value, text)]));
+    }
+
     [Fact]
     public void Every_value_reads_back_to_itself()
     {
         var bits = 0x123456789abcdefUL;
-        Span<byte> text = stackalloc byte[NumberText.MaxBytes];
+        Span<byte> text = stackalloc byte[NumberText.MaxPlainBytes];
         for (var round = 0; round < 200_000; round++)
         {
             bits = bits * 6364136223846793005 + 1442695040888963407;
@@ -68,6 +80,7 @@ public sealed class PrometheusTextTests
             if (double.IsFinite(value))
             {
                 Assert.Equal(value, double.Parse(text[..NumberText.WriteJson(value, text)], System.Globalization.CultureInfo.InvariantCulture));
+                Assert.Equal(value, double.Parse(text[..NumberText.WritePlain(value, text)], System.Globalization.CultureInfo.InvariantCulture));
                 Assert.Equal(value, double.Parse(text[..NumberText.WriteExposition(value, text)], System.Globalization.CultureInfo.InvariantCulture));
             }
         }

@@ -87,6 +87,16 @@ public sealed class AnswerWriter(Stream output) : IDisposable
         _count += EndPoint(room, end, value);
     }
 
+    /// <summary>As <see cref="Point"/>, but the value without an exponent, as scalars are written.</summary>
+    public void Scalar(long at, double value)
+    {
+        Raw("["u8);
+        Seconds(at);
+        Raw(",\""u8);
+        _count += NumberText.WritePlain(value, Room(NumberText.MaxPlainBytes));
+        Raw("\"]"u8);
+    }
+
     /// <summary>Points of a series, joined by commas, without brackets around them.</summary>
     public async ValueTask PointsAsync(ReadOnlyMemory<long> times, ReadOnlyMemory<double> values, CancellationToken ct)
     {

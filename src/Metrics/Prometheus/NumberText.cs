@@ -24,6 +24,13 @@ public static class NumberText
         return Write(value, into, magnitude is < 1e-6 or >= 1e21 && magnitude != 0);
     }
 
+    /// <summary>The most bytes of <see cref="WritePlain"/>: a point, a sign, and 324 zeros before 17 digits.</summary>
+    public const int MaxPlainBytes = 400;
+
+    /// <summary>As answers that are one scalar have it: never an exponent.</summary>
+    /// <returns>Bytes written; <paramref name="into"/> has room for <see cref="MaxPlainBytes"/>.</returns>
+    public static int WritePlain(double value, Span<byte> into) => Write(value, into, exponent: false);
+
     /// <summary>As the text format has it: exponents below 1e-4 and from 1e6 on.</summary>
     /// <returns>Bytes written; <paramref name="into"/> has room for <see cref="MaxBytes"/>.</returns>
     public static int WriteExposition(double value, Span<byte> into)

@@ -91,8 +91,14 @@ public sealed class Parameters
         var selectors = new List<IReadOnlyList<Matcher>>();
         foreach (var text in All("match[]"))
         {
-            var matchers = Parser.ParseSelector(text ?? "");
-            selectors.Add(matchers.Any(matcher => !matcher.Matches("")) ? matchers : throw Bad("match[] must contain at least one non-empty matcher"));
+            try
+            {
+                selectors.Add(Parser.ParseSelector(text ?? ""));
+            }
+            catch (QueryException error) when (error.Message.EndsWith("must contain at least one non-empty matcher", StringComparison.Ordinal))
+            {
+                throw Bad("match[] must contain at least one non-empty matcher");
+            }
         }
 
         return selectors;

@@ -18,7 +18,7 @@ public static class QueryApi
         await gate.RunAsync("instant", query.Timeout, async ends =>
         {
             var result = await engine.InstantAsync(query.Expr, store.Source(caller.RealmFilter), query.At, new(query.LookBack, query.Timeout), ends);
-            await WriteAsync(context, result, query.Limit, parameters.Find("stats") is not null, ends);
+            await WriteAsync(context, result, query.At, query.Limit, parameters.Find("stats") is not null, ends);
         }, ct);
     }
 
@@ -29,19 +29,19 @@ public static class QueryApi
         await gate.RunAsync("range", query.Timeout, async ends =>
         {
             var result = await engine.RangeAsync(query.Expr, store.Source(caller.RealmFilter), query.Start, query.End, query.Step, new(query.LookBack, query.Timeout), ends);
-            await WriteAsync(context, result, query.Limit, parameters.Find("stats") is not null, ends);
+            await WriteAsync(context, result, query.End, query.Limit, parameters.Find("stats") is not null, ends);
         }, ct);
     }
 
     /// <summary>Streams a result: the first byte leaves when the evaluation is over, the last when the client has taken the rest.</summary>
-    internal static async Task WriteAsync(HttpContext context, QueryResult result, int limit, bool withStats, CancellationToken ct)
+    internal static async Task WriteAsync(HttpContext context, QueryResult result, long at, int limit, bool withStats, CancellationToken ct)
     {
         context.Response.ContentType = "application/json";
         using var answer = new AnswerWriter(context.Response.Body);
         answer.Raw("{\"status\":\"success\",\"data\":{\"resultType\":"u8);
         answer.Text(ExprJson.Name(result.Kind));
         answer.Raw(",\"result\":"u8);
-        await WriteValueAsync(answer, result, limit, ct);
+        await WriteValueAsync(answer, result, at, limit, ct);
         if (withStats)
         {
             WriteStats(answer, result.Stats);
@@ -55,16 +55,16 @@ public static class QueryApi
         await answer.FlushAsync(ct);
     }
 
-    private static async ValueTask WriteValueAsync(AnswerWriter answer, QueryResult result, int limit, CancellationToken ct)
+    private static async ValueTask WriteValueAsync(AnswerWriter answer, QueryResult result, long at, int limit, CancellationToken ct)
     {
         switch (result.Kind)
         {
             case ValueKind.Scalar:
-                answer.Point(result.Series[0].Times.Span[0], result.Series[0].Values.Span[0]);
+                answer.Scalar(result.Series[0].Times.Span[0], result.Series[0].Values.Span[0]);
                 return;
             case ValueKind.Text:
                 answer.Raw("["u8);
-                answer.Seconds(result.Series is [var only, ..] ? only.Times.Span[0] : 0);
+                answer.Seconds(at);
                 answer.Raw(","u8);
                 answer.Text(result.Text);
                 answer.Raw("]"u8);
