@@ -99,8 +99,68 @@ public sealed record EventRecord(
 /// <summary>How many events of one action and outcome a realm had in a stretch of time.</summary>
 public sealed record ActionCount(string Action, string Outcome, long Count);
 
+/// <summary>An answer of the Prometheus API to a query.</summary>
+/// <param name="Warnings">What makes the result doubtful; null when there is nothing.</param>
+public sealed record PrometheusAnswer(string Status, PrometheusResult Data, IReadOnlyList<string>? Warnings, IReadOnlyList<string>? Infos);
+
+/// <param name="ResultType"><c>vector</c>, <c>matrix</c>, <c>scalar</c> or <c>string</c>.</param>
+/// <param name="Series">A scalar is one series without labels and with one point; a string is none.</param>
+[JsonConverter(typeof(PrometheusResultConverter))]
+public sealed record PrometheusResult(string ResultType, IReadOnlyList<PrometheusSeries> Series);
+
+/// <param name="Points">In order of time; one for a vector.</param>
+public sealed record PrometheusSeries(IReadOnlyDictionary<string, string> Labels, IReadOnlyList<PrometheusPoint> Points);
+
+public readonly record struct PrometheusPoint(DateTimeOffset At, double Value);
+
+internal sealed class PrometheusResultConverter : JsonConverter<PrometheusResult>
+{
+    private static readonly Dictionary<string, string> s_noLabels = [];
+
+    public override PrometheusResult Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        var data = JsonElement.ParseValue(ref reader);
+        var type = data.GetProperty("resultType"u8).GetString()!;
+        var result = data.GetProperty("result"u8);
+        return new PrometheusResult(type, type switch
+        {
+            "vector" => [.. result.EnumerateArray().Select(series => new PrometheusSeries(LabelsOf(series), [PointOf(series.GetProperty("value"u8))]))],
+            "matrix" => [.. result.EnumerateArray().Select(series => new PrometheusSeries(LabelsOf(series), [.. series.GetProperty("values"u8).EnumerateArray().Select(PointOf)]))],
+            "scalar" => [new PrometheusSeries(s_noLabels, [PointOf(result)])],
+            _ => [],
+        });
+    }
+
+    /// <summary>Answers are written where they are made, straight from columns.</summary>
+    public override void Write(Utf8JsonWriter writer, PrometheusResult value, JsonSerializerOptions options) => throw new NotSupportedException("Answers of the Prometheus API are only read here.");
+
+    private static Dictionary<string, string> LabelsOf(JsonElement series) =>
+        series.GetProperty("metric"u8).EnumerateObject().ToDictionary(label => label.Name, label => label.Value.GetString()!, StringComparer.Ordinal);
+
+    private static PrometheusPoint PointOf(JsonElement point) => new(
+        DateTimeOffset.FromUnixTimeMilliseconds((long)Math.Round(point[0].GetDouble() * 1000)),
+        point[1].GetString() switch
+        {
+            "+Inf" => double.PositiveInfinity,
+            "-Inf" => double.NegativeInfinity,
+            { } number => double.Parse(number, System.Globalization.CultureInfo.InvariantCulture),
+            null => double.NaN,
+        });
+}
+
 public interface IMetricsClient
 {
+    /// <summary>The value of every series that the PromQL expression selects at <paramref name="time"/>, over the series of the realm (<c>*</c>: of all).</summary>
+    /// <exception cref="ApiException">The expression is wrong (400), cannot be evaluated or is too large (422), or took too long (503); the body says which.</exception>
+    [Get("prometheus/api/v1/query")]
+    Task<PrometheusAnswer> QueryAsync([Query] string realm, [Query] string query, [Query(Format = "O")] DateTimeOffset time, CancellationToken ct);
+
+    /// <summary>As <see cref="QueryAsync"/>, at <paramref name="start"/> and every <paramref name="step"/> seconds until <paramref name="end"/>.</summary>
+    /// <exception cref="ApiException">As for <see cref="QueryAsync"/>.</exception>
+    [Get("prometheus/api/v1/query_range")]
+    Task<PrometheusAnswer> QueryRangeAsync(
+        [Query] string realm, [Query] string query, [Query(Format = "O")] DateTimeOffset start, [Query(Format = "O")] DateTimeOffset end, [Query] double step, CancellationToken ct);
+
     /// <summary>A page of events in order of time. <paramref name="tags"/> are name and value pairs that an event must carry.</summary>
     /// <param name="order"><c>asc</c> or <c>desc</c>.</param>
     [Get("api/v1/monitoring/events")]

@@ -5,7 +5,11 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Platform.Contracts;
 using Platform.ServiceDefaults;
 using Platform.Testing;
 
@@ -344,6 +348,37 @@ public sealed class PrometheusApiTests(PrometheusApiFixture fixture) : IClassFix
         Assert.Equal("latency_bucket", head.GetProperty("seriesCountByMetricName")[0].GetProperty("name").GetString());
         Assert.Equal("Prometheus Server is Healthy.\n", await fixture.Client.GetStringAsync(new Uri("prometheus/-/healthy", UriKind.Relative), Ct));
         Assert.Equal("Prometheus Server is Ready.\n", await fixture.Client.GetStringAsync(new Uri("prometheus/-/ready", UriKind.Relative), Ct));
+    }
+
+    [Fact]
+    public async Task Other_services_ask_through_a_typed_client()
+    {
+        var builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
+        {
+            ["services:metrics:http:0"] = fixture.Metrics.Url.ToString(),
+            ["PLATFORM_MASTER_KEY"] = fixture.World.MasterKey,
+            ["ConnectionStrings:identity"] = await fixture.World.DatabaseAsync("identity"),
+            ["OTEL_SERVICE_NAME"] = "alerting",
+        });
+        builder.AddServiceDefaults();
+        builder.AddMetricsClient();
+        using var host = builder.Build();
+        await host.StartAsync(Ct);
+        var client = host.Services.GetRequiredService<IMetricsClient>();
+        var end = DateTimeOffset.FromUnixTimeMilliseconds(fixture.End);
+
+        var up = await client.QueryAsync(PrometheusApiFixture.Realm, "up{instance=\"a:1\"}", end, Ct);
+        var odd = await client.QueryRangeAsync(PrometheusApiFixture.Realm, "odd{label=\"special\"}", end.AddMinutes(-1), end, 15, Ct);
+        var two = await client.QueryAsync(Realm.All, "1 + 1", end, Ct);
+        var wrong = await Assert.ThrowsAsync<RestEase.ApiException>(() => client.QueryAsync(PrometheusApiFixture.Realm, "up{", end, Ct));
+
+        Assert.Equal(new PrometheusPoint(end, 1), Assert.Single(Assert.Single(up.Data.Series).Points));
+        Assert.Equal("api", up.Data.Series[0].Labels["job"]);
+        Assert.Equal([double.PositiveInfinity, double.NegativeInfinity, double.NaN, double.PositiveInfinity, double.NegativeInfinity], Assert.Single(odd.Data.Series).Points.Select(point => point.Value));
+        Assert.Equal(2, two.Data.Series[0].Points[0].Value);
+        Assert.Equal(HttpStatusCode.BadRequest, wrong.StatusCode);
+        await host.StopAsync(Ct);
     }
 
     [Theory]

@@ -34,6 +34,9 @@ public sealed class TestWorld : IAsyncDisposable
         Broker = broker;
     }
 
+    /// <summary>By which a host of the test's own becomes a service of this world.</summary>
+    public string MasterKey => _masterKey;
+
     /// <summary>Connection string of the world's virtual host.</summary>
     public string Broker { get; }
 
