@@ -233,6 +233,26 @@ public sealed class PrometheusApiTests(PrometheusApiFixture fixture) : IClassFix
     }
 
     [Fact]
+    public async Task A_large_answer_is_compressed_for_those_who_take_gzip_and_is_the_same()
+    {
+        var large = new Uri($"prometheus/api/v1/query_range?query={Uri.EscapeDataString("requests_total + on () group_left () vector(0.1)")}&start={fixture.End / 1000 - 1200}&end={fixture.End / 1000}&step=0.2", UriKind.Relative);
+        var plain = await fixture.Client.GetByteArrayAsync(large, Ct);
+        using var request = new HttpRequestMessage(HttpMethod.Get, large) { Headers = { { "Accept-Encoding", "gzip" } } };
+        using var answer = await fixture.Client.SendAsync(request, Ct);
+        await using var unzipped = new System.IO.Compression.GZipStream(await answer.Content.ReadAsStreamAsync(Ct), System.IO.Compression.CompressionMode.Decompress);
+        using var read = new MemoryStream();
+        await unzipped.CopyToAsync(read, Ct);
+        using var small = new HttpRequestMessage(HttpMethod.Get, new Uri("prometheus/api/v1/query?query=1", UriKind.Relative)) { Headers = { { "Accept-Encoding", "gzip" } } };
+        using var smallAnswer = await fixture.Client.SendAsync(small, Ct);
+
+        Assert.True(plain.Length > 200_000);
+        Assert.Equal(plain, read.ToArray());
+        Assert.Equal(["gzip"], answer.Content.Headers.ContentEncoding);
+        Assert.True(answer.Content.Headers.ContentLength is null or < 100_000);
+        Assert.Empty(smallAnswer.Content.Headers.ContentEncoding);
+    }
+
+    [Fact]
     public async Task A_limit_cuts_and_says_so()
     {
         foreach (var request in (string[])["query?query=up&time=END&limit=2", "series?match[]=up&limit=2", "labels?limit=2", "label/__name__/values?limit=2"])

@@ -156,7 +156,7 @@ public sealed class PrometheusTextTests
         using (var answer = new AnswerWriter(output))
         {
             answer.Metric(Labels.Of(("__name__", "m"), ("a", text)));
-            await answer.FlushAsync(Ct);
+            await answer.EndAsync(Ct);
         }
 
         var metric = JsonElement.Parse(output.ToArray());
@@ -183,7 +183,7 @@ public sealed class PrometheusTextTests
             }
 
             answer.Raw("]]"u8);
-            await answer.FlushAsync(Ct);
+            await answer.EndAsync(Ct);
         }
 
         var read = JsonElement.Parse(output.ToArray()).EnumerateArray().Select(points => points.EnumerateArray()

@@ -36,8 +36,7 @@ public static class QueryApi
     /// <summary>Streams a result: the first byte leaves when the evaluation is over, the last when the client has taken the rest.</summary>
     internal static async Task WriteAsync(HttpContext context, QueryResult result, long at, int limit, bool withStats, CancellationToken ct)
     {
-        context.Response.ContentType = "application/json";
-        using var answer = new AnswerWriter(context.Response.Body);
+        using var answer = AnswerWriter.To(context, "application/json");
         answer.Raw("{\"status\":\"success\",\"data\":{\"resultType\":"u8);
         answer.Text(ExprJson.Name(result.Kind));
         answer.Raw(",\"result\":"u8);
@@ -52,7 +51,7 @@ public static class QueryApi
         Write(answer, ",\"warnings\":["u8, isCut ? [.. result.Warnings, "results truncated due to limit"] : result.Warnings);
         Write(answer, ",\"infos\":["u8, result.Infos);
         answer.Raw("}"u8);
-        await answer.FlushAsync(ct);
+        await answer.EndAsync(ct);
     }
 
     private static async ValueTask WriteValueAsync(AnswerWriter answer, QueryResult result, long at, int limit, CancellationToken ct)

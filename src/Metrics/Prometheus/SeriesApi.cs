@@ -145,8 +145,7 @@ public static class SeriesApi
                 }
             }
 
-            context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-            await WriteTextAsync(context.Response.Body, newest, ends);
+            await WriteTextAsync(context, newest, ends);
         }, ct);
         return Results.Empty;
     }
@@ -165,8 +164,7 @@ public static class SeriesApi
 
     private static async Task WriteAsync<T>(HttpContext context, IReadOnlyList<T> items, int limit, Action<AnswerWriter, T> write, CancellationToken ct)
     {
-        context.Response.ContentType = "application/json";
-        using var answer = new AnswerWriter(context.Response.Body);
+        using var answer = AnswerWriter.To(context, "application/json");
         answer.Raw("{\"status\":\"success\",\"data\":["u8);
         for (var index = 0; index < items.Count && index < limit; index++)
         {
@@ -188,15 +186,15 @@ public static class SeriesApi
         }
 
         answer.Raw("}"u8);
-        await answer.FlushAsync(ct);
+        await answer.EndAsync(ct);
     }
 
-    private static async Task WriteTextAsync(Stream output, Dictionary<Labels, (long At, double Value)> newest, CancellationToken ct)
+    private static async Task WriteTextAsync(HttpContext context, Dictionary<Labels, (long At, double Value)> newest, CancellationToken ct)
     {
         var sorted = newest.Keys.ToArray();
         // Lines of one family must be together, whatever their other labels are called.
         Array.Sort(sorted, static (left, right) => string.CompareOrdinal(left.Name, right.Name) is not 0 and var order ? order : SeriesOrder.Compare(left, right));
-        using var text = new AnswerWriter(output);
+        using var text = AnswerWriter.To(context, "text/plain; version=0.0.4; charset=utf-8");
         var family = "";
         foreach (var labels in sorted)
         {
@@ -213,6 +211,6 @@ public static class SeriesApi
             await text.PassOnAsync(ct);
         }
 
-        await text.FlushAsync(ct);
+        await text.EndAsync(ct);
     }
 }
