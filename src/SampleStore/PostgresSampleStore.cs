@@ -115,17 +115,13 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
     }
 
     /// <summary>Takes in what other replicas have committed.</summary>
-    public Task FollowAsync(CancellationToken ct) => LookAsync(ct);
-
-    /// <returns>How many commits of other replicas were there.</returns>
-    internal async Task<int> LookAsync(CancellationToken ct)
+    public async Task FollowAsync(CancellationToken ct)
     {
         await _following.WaitAsync(ct);
         try
         {
-            var count = await _follower.FollowAsync(ct);
+            await _follower.FollowAsync(ct);
             await _chunks.FollowAsync(_head, _order, ct);
-            return count;
         }
         finally
         {

@@ -159,6 +159,12 @@ public sealed class HealthServiceTests : IAsyncLifetime
         await _world.StartHealthAsync();
 
         var gone = await bus.NextAsync("shop");
+        if (gone.Current == HealthState.Unhealthy)
+        {
+            // The news of its fall was still in the outbox when the service was killed.
+            gone = await bus.NextAsync("shop");
+        }
+
         Assert.Equal((HealthState.Unhealthy, HealthState.Unknown), (gone.Previous, gone.Current));
     }
 

@@ -35,6 +35,9 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
     private ulong _xmax;
     private ulong[] _inProgress = [];
 
+    /// <summary>Commits of other replicas that were applied since the start.</summary>
+    public int Applied { get; private set; }
+
     /// <summary>Reads all of the log. Comes first, once.</summary>
     public async Task LoadAsync(CancellationToken ct)
     {
@@ -50,7 +53,7 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
     }
 
     /// <summary>Applies what has become visible since the last call. One call at a time.</summary>
-    public async Task<int> FollowAsync(CancellationToken ct)
+    public async Task FollowAsync(CancellationToken ct)
     {
         var lost = own.Lost;
         var wentAway = Interlocked.Exchange(ref _serverWentAway, false);
@@ -77,6 +80,7 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
         }
 
         await ApplyAsync(foreign, ct);
+        Applied += foreign.Count;
         foreach (var row in met)
         {
             _met.Add(row.Id);
@@ -90,7 +94,6 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
         // Only now: after a failure the same rows are met again, and applying a row twice changes nothing.
         (_xmax, _inProgress) = Parse(snapshot);
         own.Found(lost);
-        return foreign.Count;
     }
 
     /// <summary>A connection to the server was lost: it may have crashed.</summary>
