@@ -66,7 +66,8 @@ public sealed class QueryGate : IDisposable
     {
         var started = _clock.GetTimestamp();
         var time = timeout < _options.Timeout ? timeout.Value : _options.Timeout;
-        using var deadline = new CancellationTokenSource(time > TimeSpan.Zero ? time : TimeSpan.Zero, _clock);
+        // Timers count milliseconds: a shorter time is over at once, instead of sometimes.
+        using var deadline = new CancellationTokenSource(time >= TimeSpan.FromMilliseconds(1) ? time : TimeSpan.Zero, _clock);
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, aborted);
         var (outcome, stage) = ("error", "query queue");
         try
