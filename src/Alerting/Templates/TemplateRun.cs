@@ -1,0 +1,352 @@
+using System.Collections;
+using System.Text;
+
+namespace Platform.Alerting.Templates;
+
+/// <summary>
+/// One run of a template over one alert. Values are those that templates know: null, bool, long, double, string, lists
+/// (<see cref="IReadOnlyList{T}"/> of object) and maps from text (<see cref="IReadOnlyDictionary{TKey, TValue}"/> to object, printed in
+/// order of their keys; a missing key is the empty text, as Prometheus sets <c>missingkey=zero</c>). Bounded in output and steps.
+/// </summary>
+public sealed class TemplateRun
+{
+    private const int MaxDepth = 100;
+
+    private readonly Template _template;
+    private readonly TemplateFunctions _functions;
+    private readonly StringBuilder _output = new();
+    private readonly int _maxLength;
+    private int _steps;
+    private int _depth;
+
+    private TemplateRun(Template template, TemplateFunctions functions, int maxLength, int maxSteps)
+    {
+        _template = template;
+        _functions = functions;
+        _maxLength = maxLength;
+        _steps = maxSteps;
+    }
+
+    private enum Flow
+    {
+        Next,
+        Break,
+        Continue,
+    }
+
+    /// <param name="maxLength">Characters of output at most.</param>
+    /// <exception cref="TemplateException">A function failed, a type does not fit, or a bound was passed.</exception>
+    public static string Expand(Template template, AlertValues values, TemplateFunctions functions, int maxLength = 65_536, int maxSteps = 100_000)
+    {
+        var run = new TemplateRun(template, functions, maxLength, maxSteps);
+        var dot = values.ToMap();
+        var scope = new Scope(null);
+        scope.Declare("$", dot);
+        scope.Declare("$labels", dot["Labels"]);
+        scope.Declare("$externalLabels", dot["ExternalLabels"]);
+        scope.Declare("$externalURL", dot["ExternalURL"]);
+        scope.Declare("$value", dot["Value"]);
+        run.Walk(template.Body, dot, scope);
+        return run._output.ToString();
+    }
+
+    private Flow Walk(List<Node> nodes, object? dot, Scope scope)
+    {
+        foreach (var node in nodes)
+        {
+            Step(node.At);
+            var flow = Flow.Next;
+            switch (node)
+            {
+                case Node.Literal literal:
+                    Write(literal.At, literal.Text);
+                    break;
+                case Node.Action action:
+                    {
+                        var value = Evaluate(action.Pipeline, dot, scope);
+                        if (action.Pipeline.Variables.Count == 0)
+                        {
+                            Write(action.At, TemplateFunctions.Print(value));
+                        }
+
+                        break;
+                    }
+
+                case Node.If branch:
+                    {
+                        var inner = new Scope(scope);
+                        flow = TemplateFunctions.IsTrue(Evaluate(branch.Condition, dot, inner)) ? Walk(branch.Then, dot, inner)
+                            : branch.Else is null ? Flow.Next : Walk(branch.Else, dot, inner);
+                        break;
+                    }
+
+                case Node.With with:
+                    {
+                        var inner = new Scope(scope);
+                        var value = Evaluate(with.Value, dot, inner);
+                        flow = TemplateFunctions.IsTrue(value) ? Walk(with.Then, value, inner)
+                            : with.Else is null ? Flow.Next : Walk(with.Else, dot, inner);
+                        break;
+                    }
+
+                case Node.Range range:
+                    flow = Loop(range, dot, scope);
+                    break;
+                case Node.Call call:
+                    Call(call.At, call.Name, call.Argument is null ? null : Evaluate(call.Argument, dot, scope));
+                    break;
+                case Node.Break:
+                    return Flow.Break;
+                case Node.Continue:
+                    return Flow.Continue;
+            }
+
+            if (flow != Flow.Next)
+            {
+                return flow;
+            }
+        }
+
+        return Flow.Next;
+    }
+
+    private Flow Loop(Node.Range range, object? dot, Scope scope)
+    {
+        var outer = new Scope(scope);
+        var over = EvaluateCommands(range.Over, dot, outer);
+        var any = false;
+        foreach (var (key, element) in Elements(range.At, over))
+        {
+            Step(range.At);
+            any = true;
+            var inner = new Scope(outer);
+            for (var index = 0; index < range.Over.Variables.Count; index++)
+            {
+                // One variable is the element; two are key and element.
+                var value = index == 0 && range.Over.Variables.Count == 2 ? key : element;
+                inner.Set(range.Over.Variables[index], value, range.Over.Declares);
+            }
+
+            if (Walk(range.Body, element, inner) == Flow.Break)
+            {
+                break;
+            }
+        }
+
+        return any || range.Else is null ? Flow.Next : Walk(range.Else, dot, outer);
+    }
+
+    private IEnumerable<(object? Key, object? Element)> Elements(int at, object? over) => over switch
+    {
+        null or "" => [],
+        IReadOnlyDictionary<string, object?> map => map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => ((object?)pair.Key, pair.Value)),
+        IReadOnlyList<object?> list => list.Select((element, index) => ((object?)(long)index, element)),
+        long count => Count(count),
+        _ => throw Fail(at, $"range can't iterate over {TemplateFunctions.Print(over)}"),
+    };
+
+    private static IEnumerable<(object? Key, object? Element)> Count(long count)
+    {
+        // Steps bound the loop.
+        for (var index = 0L; index < count; index++)
+        {
+            yield return (index, index);
+        }
+    }
+
+    private void Call(int at, string name, object? argument)
+    {
+        if (++_depth > MaxDepth)
+        {
+            throw Fail(at, $"the template \"{name}\" calls itself more than {MaxDepth} levels deep");
+        }
+
+        if (!_template.Defined.TryGetValue(name, out var body))
+        {
+            throw Fail(at, $"template \"{name}\" not defined");
+        }
+
+        var scope = new Scope(null);
+        scope.Declare("$", argument);
+        var map = argument as IReadOnlyDictionary<string, object?>;
+        foreach (var (variable, field) in ((string, string)[])[("$labels", "Labels"), ("$externalLabels", "ExternalLabels"), ("$externalURL", "ExternalURL"), ("$value", "Value")])
+        {
+            scope.Declare(variable, map?.GetValueOrDefault(field));
+        }
+
+        Walk(body, argument, scope);
+        _depth--;
+    }
+
+    private object? Evaluate(Pipeline pipeline, object? dot, Scope scope)
+    {
+        var value = EvaluateCommands(pipeline, dot, scope);
+        foreach (var name in pipeline.Variables)
+        {
+            scope.Set(name, value, pipeline.Declares);
+        }
+
+        return value;
+    }
+
+    private object? EvaluateCommands(Pipeline pipeline, object? dot, Scope scope)
+    {
+        object? value = null;
+        for (var index = 0; index < pipeline.Commands.Count; index++)
+        {
+            var command = pipeline.Commands[index];
+            Step(command.At);
+            value = command.Terms[0] is Term.Function function
+                ? CallFunction(function, command, index == 0 ? null : [value], dot, scope)
+                : command.Terms.Count == 1 && index == 0
+                    ? Evaluate(command.Terms[0], dot, scope)
+                    : throw Fail(command.At, "can't give arguments to what is no function");
+        }
+
+        return value;
+    }
+
+    private object? CallFunction(Term.Function function, Command command, object?[]? piped, object? dot, Scope scope)
+    {
+        // "and" and "or" stop at the first term that decides.
+        if (function.Name is "and" or "or")
+        {
+            object? last = null;
+            foreach (var argument in command.Terms.Skip(1).Select(term => new Lazy<object?>(() => Evaluate(term, dot, scope)))
+                .Concat((piped ?? []).Select(value => new Lazy<object?>(() => value))))
+            {
+                last = argument.Value;
+                if (TemplateFunctions.IsTrue(last) == (function.Name == "or"))
+                {
+                    return last;
+                }
+            }
+
+            return last;
+        }
+
+        var arguments = new List<object?>(command.Terms.Count);
+        for (var index = 1; index < command.Terms.Count; index++)
+        {
+            arguments.Add(Evaluate(command.Terms[index], dot, scope));
+        }
+
+        arguments.AddRange(piped ?? []);
+        try
+        {
+            return function.Name == "tmpl" ? Nested(function.At, arguments) : _functions.Call(function.Name, arguments);
+        }
+        catch (TemplateFunctionException error)
+        {
+            throw Fail(function.At, $"error calling {function.Name}: {error.Message}");
+        }
+    }
+
+    /// <summary><c>tmpl</c>: a template by a name that is computed; its output is a value.</summary>
+    private string Nested(int at, List<object?> arguments)
+    {
+        if (arguments is not [string name, ..])
+        {
+            throw new TemplateFunctionException("wants a name and a value");
+        }
+
+        var before = _output.Length;
+        Call(at, name, arguments.Count > 1 ? arguments[1] : null);
+        var text = _output.ToString(before, _output.Length - before);
+        _output.Length = before;
+        return text;
+    }
+
+    private object? Evaluate(Term term, object? dot, Scope scope) => term switch
+    {
+        Term.Constant constant => constant.Value,
+        Term.Dot => dot,
+        Term.Variable variable => scope.Get(variable.Name),
+        Term.Group group => EvaluateCommands(group.Pipeline, dot, scope),
+        Term.Field field => Field(field, Evaluate(field.Of, dot, scope)),
+        Term.Function function => CallFunction(function, new Command(function.At, [function]), null, dot, scope),
+        _ => throw Fail(term.At, "unknown term"),
+    };
+
+    private object? Field(Term.Field field, object? of) => of switch
+    {
+        IReadOnlyDictionary<string, object?> map => map.TryGetValue(field.Name, out var value) ? value
+            : map is AlertMap ? throw Fail(field.At, $"can't evaluate field {field.Name}") : "",
+        null => throw Fail(field.At, $"nil pointer evaluating .{field.Name}"),
+        _ => throw Fail(field.At, $"can't evaluate field {field.Name} in {TemplateFunctions.Print(of)}"),
+    };
+
+    private void Write(int at, string text)
+    {
+        if (_output.Length + text.Length > _maxLength)
+        {
+            throw Fail(at, $"the result is longer than {_maxLength} characters");
+        }
+
+        _output.Append(text);
+    }
+
+    private void Step(int at)
+    {
+        if (--_steps < 0)
+        {
+            throw Fail(at, "the template takes too many steps");
+        }
+    }
+
+    private TemplateException Fail(int at, string message) => Template.Error(_template.Text, at, message);
+
+    private sealed class Scope(Scope? outer)
+    {
+        private readonly Dictionary<string, object?> _values = [];
+
+        public void Declare(string name, object? value) => _values[name] = value;
+
+        public object? Get(string name) => _values.TryGetValue(name, out var value) ? value : outer?.Get(name);
+
+        public void Set(string name, object? value, bool declare)
+        {
+            if (declare || outer is null || _values.ContainsKey(name))
+            {
+                _values[name] = value;
+            }
+            else
+            {
+                outer.Set(name, value, declare: false);
+            }
+        }
+    }
+}
+
+/// <summary>What a template of an alert sees: <c>.Labels</c> or <c>$labels</c>, <c>.Value</c> or <c>$value</c>, and so on.</summary>
+public sealed record AlertValues(
+    IReadOnlyDictionary<string, string> Labels, double Value, IReadOnlyDictionary<string, string> ExternalLabels, string ExternalUrl)
+{
+    internal AlertMap ToMap() => new(new Dictionary<string, object?>
+    {
+        ["Labels"] = TemplateFunctions.Map(Labels),
+        ["Value"] = Value,
+        ["ExternalLabels"] = TemplateFunctions.Map(ExternalLabels),
+        ["ExternalURL"] = ExternalUrl,
+    });
+}
+
+/// <summary>The top of what a template sees: unlike in a map of labels, a name that is not there is an error.</summary>
+internal sealed class AlertMap(Dictionary<string, object?> fields) : IReadOnlyDictionary<string, object?>
+{
+    public IEnumerable<string> Keys => fields.Keys;
+
+    public IEnumerable<object?> Values => fields.Values;
+
+    public int Count => fields.Count;
+
+    public object? this[string key] => fields[key];
+
+    public bool ContainsKey(string key) => fields.ContainsKey(key);
+
+    public bool TryGetValue(string key, out object? value) => fields.TryGetValue(key, out value);
+
+    public IEnumerator<KeyValuePair<string, object?>> GetEnumerator() => fields.GetEnumerator();
+
+    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+}
