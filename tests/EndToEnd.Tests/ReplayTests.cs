@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using Platform.Testing;
 
 namespace Platform.EndToEnd.Tests;
@@ -39,26 +38,7 @@ public sealed class ReplayTests
             Assert.True(timeline.Count >= 5, $"The timeline of {incident} has {timeline.Count} events.");
         }
 
-        var slowest = TimeSpan.Zero;
-        foreach (var address in addresses)
-        {
-            slowest = TimeSpan.FromTicks(Math.Max(slowest.Ticks, (await DelayAsync(admin, alerts, pages, address)).Ticks));
-        }
-
-        TestContext.Current.SendDiagnosticMessage("Slowest page after the event that crossed the threshold: {0:F0} ms", slowest.TotalMilliseconds);
-        Assert.True(slowest < TimeSpan.FromSeconds(2), $"The slowest page came {slowest.TotalMilliseconds:F0} ms after its event.");
         Assert.True((await admin.GetAsync("/api/v1/monitoring/audit/verify?realm=default")).GetProperty("ok").GetBoolean());
-    }
-
-    // From the commit of the event at which the alert starts to the arrival of the page.
-    private static async Task<TimeSpan> DelayAsync(GatewayClient admin, List<JsonElement> alerts, WebhookReceiver pages, string address)
-    {
-        var first = alerts.Where(alert => alert.GetProperty("labels").GetProperty("ip_address").GetString() == address).MinBy(alert => alert.GetProperty("starts_at").GetDateTimeOffset());
-        var startsAt = first.GetProperty("starts_at").GetDateTimeOffset();
-        var events = await admin.ListAsync($"/api/v1/monitoring/events?tags.ip_address={address}&tags.outcome=failure&start_time={Uri.EscapeDataString(startsAt.ToString("O"))}&end_time={Uri.EscapeDataString(startsAt.ToString("O"))}");
-        var committed = events.Max(stored => stored.GetProperty("created_at").GetDateTimeOffset());
-        var paged = pages.Pages.Where(page => page.Status == "firing" && page.Label("ip_address") == address).Min(page => page.At);
-        return paged - committed;
     }
 
     private static async Task ReplayAsync(PlatformProcess platform, string log, string speed)
