@@ -1,5 +1,6 @@
 using Platform.Alerting;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Channels;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Rules;
 using Platform.Alerting.Windows;
@@ -15,6 +16,7 @@ builder.AddMessaging("alerting");
 
 builder.Services.AddSingleton<AlertingMetrics>();
 builder.AddRules();
+builder.AddChannels();
 builder.AddNotifications();
 builder.AddAlerts();
 builder.AddWindows();
@@ -24,6 +26,7 @@ var app = builder.Build();
 app.MapDefaultEndpoints();
 app.MapRules();
 app.MapAlerts();
+app.MapChannels();
 app.MapNotifications();
 app.MapDeadLetters("alerting");
 

@@ -28,6 +28,7 @@ public static class Routes
         ("alerting", "/api/v1/monitoring/alerts/{**rest}"),
         ("alerting", "/api/v1/monitoring/rules/{**rest}"),
         ("alerting", "/api/v1/monitoring/notifications/{**rest}"),
+        ("alerting", "/api/v1/monitoring/channels/{**rest}"),
         ("alerting", "/monitoring/alerts/{**rest}"),
 
         ("incidents", "/api/v1/monitoring/incidents/{**rest}"),

@@ -71,6 +71,11 @@ public sealed class AccessTests(PlatformFixture fixture)
         POST   /monitoring/alerts/{id}/acknowledge/                        moderator
         POST   /monitoring/alerts/{id}/resolve/                            moderator
         GET    /api/v1/monitoring/notifications                            moderator
+        GET    /api/v1/monitoring/channels                                 moderator
+        GET    /api/v1/monitoring/channels/{id}                            moderator
+        POST   /api/v1/monitoring/channels                                 admin
+        PUT    /api/v1/monitoring/channels/{id}                            admin
+        DELETE /api/v1/monitoring/channels/{id}                            admin
         POST   /api/v1/monitoring/incidents                                both
         GET    /api/v1/monitoring/incidents                                read
         GET    /api/v1/monitoring/incidents/{id}                           read

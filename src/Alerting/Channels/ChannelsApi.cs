@@ -1,0 +1,188 @@
+using Microsoft.AspNetCore.Http.HttpResults;
+using Npgsql;
+using Platform.Contracts;
+using Platform.Messaging;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Channels;
+
+/// <summary>Make, look at, change, remove and try channels. Secrets go in and never come out.</summary>
+public static class ChannelsApi
+{
+    private const int LargestPage = 500;
+
+    public static IHostApplicationBuilder AddChannels(this IHostApplicationBuilder builder)
+    {
+        builder.AddSettings<ChannelSettings>();
+        builder.AddSettings<SmtpSettings>();
+        builder.Services.AddSingleton<SettingsChannels>();
+        builder.Services.AddSingleton<ChannelSecrets>();
+        builder.Services.AddSingleton<ChannelStore>();
+        return builder;
+    }
+
+    public static IEndpointRouteBuilder MapChannels(this IEndpointRouteBuilder app)
+    {
+        var read = app.MapGroup("/api/v1/monitoring").WithTags("Channels").RequireAuthorization(Access.ModeratorRead);
+        read.MapGet("/channels", ListAsync);
+        read.MapGet("/channels/{id:guid}", FindAsync);
+
+        // A channel takes data out of the platform: that is for admins.
+        var write = app.MapGroup("/api/v1/monitoring").WithTags("Channels").RequireAuthorization(Access.AdminWrite);
+        write.MapPost("/channels", CreateAsync);
+        write.MapPut("/channels/{id:guid}", ChangeAsync);
+        write.MapDelete("/channels/{id:guid}", DeleteAsync);
+        return app;
+    }
+
+    private static async Task<Results<Ok<Envelope<Page<ChannelView>>>, ValidationProblem>> ListAsync(
+        Caller caller, ChannelStore channels, SettingsChannels settings, ChannelSecrets secrets, CancellationToken ct, string? cursor = null, int limit = 100)
+    {
+        Cursor? after = null;
+        if (cursor is not null && !Cursor.TryParse(cursor, out after))
+        {
+            return TypedResults.ValidationProblem(new Dictionary<string, string[]> { ["cursor"] = ["A next_cursor of an earlier answer."] });
+        }
+
+        var size = Math.Clamp(limit, 1, LargestPage);
+        var page = await channels.ListAsync(caller.RealmFilter, after, size + 1, ct);
+        var next = page.Count > size ? new Cursor(page[size - 1].CreatedAt, page[size - 1].Id).ToString() : null;
+        // Those of settings are few and have no place in the order of creation: they lead the first page.
+        Channel[] shown = [.. after is null ? settings.All : [], .. page.Take(size)];
+        var health = await channels.HealthAsync(shown, ct);
+        return TypedResults.Ok(Envelope.Page<ChannelView>(
+            [.. shown.Select(channel => ChannelView.Of(channel, secrets) with { Health = health.GetValueOrDefault((channel.Realm, channel.Name)) })], next));
+    }
+
+    private static async Task<Results<Ok<Envelope<ChannelView>>, NotFound, ProblemHttpResult>> FindAsync(
+        Guid id, Caller caller, ChannelStore channels, ChannelSecrets secrets, CancellationToken ct)
+    {
+        if (await channels.FindAsync(id, ct) is not { } channel)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (channel.Realm != Realm.All && !caller.Reaches(channel.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var health = await channels.HealthAsync([channel], ct);
+        return TypedResults.Ok(Envelope.Of(ChannelView.Of(channel, secrets) with { Health = health.GetValueOrDefault((channel.Realm, channel.Name)) }));
+    }
+
+    private static async Task<Results<Created<Envelope<ChannelView>>, ValidationProblem, ProblemHttpResult>> CreateAsync(
+        ChannelBody body, Caller caller, ChannelStore channels, ChannelSecrets secrets, ChannelSettings settings, SmtpSettings smtp, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var realm = body.Realm ?? caller.RealmOfNewData;
+        if (!caller.Reaches(realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await ChannelStore.LockForChangeAsync(tx, realm, ct);
+        var (channel, errors) = body.Check(null, Guid.CreateVersion7(now), realm, await channels.NamesAsync(tx, realm, ct), smtp, caller.Subject, now);
+        if (channel is null)
+        {
+            return TypedResults.ValidationProblem(errors);
+        }
+
+        if (await channels.CountAsync(tx, realm, ct) >= settings.MostChannels)
+        {
+            return TypedResults.Problem($"The realm {realm} has {settings.MostChannels} channels, as many as ALERT_MAX_CHANNELS_PER_REALM allows. Delete one, or raise that setting.",
+                statusCode: StatusCodes.Status409Conflict, title: "Too many channels");
+        }
+
+        if (!await channels.InsertAsync(tx, channel, ct))
+        {
+            return TypedResults.Problem($"The realm {realm} already has a channel named {channel.Name}. Choose another name, or change that channel.",
+                statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
+        }
+
+        await tx.SendAsync(caller.Did("channel.created", "channel", channel.Id.ToString(), now, realm, Describe(channel)), ct);
+        await tx.CommitAsync(ct);
+        return TypedResults.Created($"/api/v1/monitoring/channels/{channel.Id}", Envelope.Of(ChannelView.Of(channel, secrets)));
+    }
+
+    private static async Task<Results<Ok<Envelope<ChannelView>>, NotFound, ValidationProblem, ProblemHttpResult>> ChangeAsync(
+        Guid id, ChannelBody body, Caller caller, ChannelStore channels, SettingsChannels settings, ChannelSecrets secrets, SmtpSettings smtp, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        if (settings.All.Any(channel => channel.Id == id))
+        {
+            return MadeBySettings();
+        }
+
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        if (await channels.FindForChangeAsync(tx, id, ct) is not { } old)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (!caller.Reaches(old.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        if (body.Version is { } from && from != old.Version)
+        {
+            return TypedResults.Problem($"The channel is at version {old.Version}, your change was made from version {from}. Read it again and repeat the change.",
+                statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the channel");
+        }
+
+        var (channel, errors) = body.Check(old, id, old.Realm, await channels.NamesAsync(tx, old.Realm, ct), smtp, caller.Subject, now);
+        if (channel is null)
+        {
+            return TypedResults.ValidationProblem(errors);
+        }
+
+        await channels.UpdateAsync(tx, channel, ct);
+        await ChannelStore.ForgetPauseAsync(tx, channel, ct);
+        await tx.SendAsync(caller.Did("channel.changed", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
+        await tx.CommitAsync(ct);
+        return TypedResults.Ok(Envelope.Of(ChannelView.Of(channel, secrets)));
+    }
+
+    private static async Task<Results<NoContent, NotFound, ProblemHttpResult>> DeleteAsync(
+        Guid id, Caller caller, ChannelStore channels, SettingsChannels settings, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        if (settings.All.Any(channel => channel.Id == id))
+        {
+            return MadeBySettings();
+        }
+
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        if (await channels.FindForChangeAsync(tx, id, ct) is not { } channel)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (!caller.Reaches(channel.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        if (await channels.FallingBackOnAsync(tx, channel.Realm, channel.Name, ct) is { Count: > 0 } others)
+        {
+            return TypedResults.Problem($"{string.Join(", ", others)} fall back on {channel.Name}. Give them another fallback first.",
+                statusCode: StatusCodes.Status409Conflict, title: "The channel is in use");
+        }
+
+        await channels.DeleteAsync(tx, channel, ct);
+        await tx.SendAsync(caller.Did("channel.deleted", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
+        await tx.CommitAsync(ct);
+        return TypedResults.NoContent();
+    }
+
+    private static ProblemHttpResult MadeBySettings() => TypedResults.Problem(
+        "This channel is made from the settings of the service. Change the setting and restart, or make a channel of the same name in your realm: it takes its place there.",
+        statusCode: StatusCodes.Status409Conflict, title: "The channel is made from settings");
+
+    private static Dictionary<string, string> Describe(Channel channel) => new() { ["name"] = channel.Name, ["kind"] = WireJson.Name(channel.Kind.ToString()) };
+}
