@@ -83,6 +83,9 @@ public enum DeliveryOutcome
 /// <param name="Response">The beginning of the body.</param>
 public sealed record Answer(DeliveryOutcome Outcome, string Reason, int? StatusCode = null, TimeSpan? RetryAfter = null, string Response = "")
 {
+    /// <summary>What the channel is to remember of the group: null leaves what it knows, the empty text forgets it.</summary>
+    public string? Memory { get; init; }
+
     public static Answer Of(HttpStatusCode code, TimeSpan? retryAfter, string response) => (int)code switch
     {
         >= 200 and < 300 => new(DeliveryOutcome.Accepted, "accepted", (int)code, null, response),
