@@ -53,8 +53,10 @@ public sealed record AlertAcknowledged(
 }
 
 /// <summary>An attempt to tell people has an answer.</summary>
+/// <param name="AlertId">The first of <paramref name="AlertIds"/>, for hearers of the version before.</param>
 /// <param name="Status">firing or resolved: what was being told.</param>
 /// <param name="Outcome">accepted, try_again or refused.</param>
+/// <param name="AlertIds">All alerts that were told about; null from a sender of the version before.</param>
 public sealed record NotificationAttempted(
     Guid NotificationId,
     Guid AlertId,
@@ -65,7 +67,8 @@ public sealed record NotificationAttempted(
     int Attempt,
     string Outcome,
     string Reason,
-    DateTimeOffset At) : IMessage
+    DateTimeOffset At,
+    IReadOnlyList<Guid>? AlertIds = null) : IMessage
 {
     public static string Topic => "alerting.notification.attempted.v1";
 }

@@ -52,11 +52,29 @@ public sealed class AlertTests
 
         Assert.Equal(
             """{"version":"4","groupKey":"default/x:{host=\"a\"}","truncatedAlerts":0,"status":"firing","receiver":"webhook","groupLabels":{"alertname":"Down","host":"a"},"commonLabels":{"alertname":"Down","host":"a","severity":"high"},"commonAnnotations":{"summary":"It is down"},"externalURL":"http://platform.example","notification_reason":"first notification","alerts":[{"status":"firing","labels":{"alertname":"Down","host":"a","severity":"high"},"annotations":{"summary":"It is down"},"startsAt":"2026-03-01T12:00:00Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://platform.example/api/v1/monitoring/alerts/0198a000-0000-7000-8000-000000000001","fingerprint":""" + $"\"{alert.Fingerprint}\"}}]}}",
-            Encoding.UTF8.GetString(Webhook.Body(alert, NotificationStatus.Firing, "webhook", "http://platform.example")));
-        var body = JsonElement.Parse(Webhook.Body(resolved, NotificationStatus.Resolved, "webhook", ""));
+            Encoding.UTF8.GetString(Webhook.Body(Content(alert, NotificationStatus.Firing, "first notification"), "http://platform.example")));
+        var body = JsonElement.Parse(Webhook.Body(Content(resolved, NotificationStatus.Resolved, "all alerts resolved"), ""));
         Assert.Equal("resolved", body.GetProperty("status").GetString());
         Assert.Equal("2026-03-01T12:01:30.5Z", body.GetProperty("alerts")[0].GetProperty("endsAt").GetString());
         Assert.Equal("all alerts resolved", body.GetProperty("notification_reason").GetString());
+    }
+
+    [Fact]
+    public void A_webhook_about_several_alerts_has_in_common_what_all_of_them_share()
+    {
+        var first = Firing();
+        var second = first with { Id = Guid.CreateVersion7(), Labels = new Dictionary<string, string> { ["alertname"] = "Down", ["host"] = "b", ["severity"] = "high" }, GeneratorUrl = "http://prometheus.example/graph" };
+        var content = new NotificationContent(
+            NotificationStatus.Firing, "team", "{}:{alertname=\"Down\"}", new Dictionary<string, string> { ["alertname"] = "Down" }, "new alerts added",
+            [first.Told(NotificationStatus.Firing), second.Told(NotificationStatus.Firing)], TruncatedAlerts: 3);
+
+        var body = JsonElement.Parse(Webhook.Body(content, "http://platform.example/"));
+
+        Assert.Equal("""{"alertname":"Down","severity":"high"}""", body.GetProperty("commonLabels").GetRawText());
+        Assert.Equal(3, body.GetProperty("truncatedAlerts").GetInt32());
+        Assert.Equal(
+            [$"http://platform.example/api/v1/monitoring/alerts/{first.Id}", "http://prometheus.example/graph"],
+            body.GetProperty("alerts").EnumerateArray().Select(alert => alert.GetProperty("generatorURL").GetString()));
     }
 
     [Fact]
@@ -196,6 +214,9 @@ public sealed class AlertTests
         static Severity Of(string kind, HealthState state) =>
             RaiseAlertOnHealthChanged.Describe(new HealthChanged("default", "x", kind, HealthState.Healthy, state, "", Noon), "k", Noon).Severity;
     }
+
+    private static NotificationContent Content(Alert alert, NotificationStatus status, string reason) =>
+        new(status, "webhook", alert.GroupKey, new Dictionary<string, string>(alert.GroupLabels) { ["alertname"] = alert.Name }, reason, [alert.Told(status)]);
 
     private static Alert Firing() => Alert.Fire(
         "default", "default/x:{host=\"a\"}", null, "Down", Severity.High, AlertSource.Manual,

@@ -88,7 +88,7 @@ public sealed class AlertingApiTests(AlertingWorld world) : IClassFixture<Alerti
         Assert.Equal(HttpStatusCode.OK, await StatusAsync(world.Moderator, HttpMethod.Post, $"monitoring/alerts/{id}/resolve/"));
         Assert.Equal(HttpStatusCode.OK, await StatusAsync(world.Moderator, HttpMethod.Post, $"monitoring/alerts/{id}/resolve/"));
         Assert.Equal(HttpStatusCode.Conflict, await StatusAsync(world.Moderator, HttpMethod.Post, $"monitoring/alerts/{id}/acknowledge/"));
-        Assert.Equal(2, await world.CountAsync($"select count(*) from notifications where alert_id = {Guid.Parse(id!)}"));
+        Assert.Equal(2, await world.CountAsync($"select count(*) from notifications where {Guid.Parse(id!)} = any(alert_ids)"));
     }
 
     [Fact]
@@ -195,7 +195,10 @@ public sealed class AlertingApiTests(AlertingWorld world) : IClassFixture<Alerti
         await world.Receiver.WaitAsync("ancient", 2);
         await StatusAsync(world.Moderator, HttpMethod.Post, $"monitoring/alerts/{id}/resolve");
         await world.Receiver.WaitAsync("ancient", 3);
-        await using (var age = world.Db.CreateCommand("update alerts set resolved_at = now() - interval '31 days' where id = $1"))
+        await using (var age = world.Db.CreateCommand("""
+            with aged as (update alerts set resolved_at = now() - interval '31 days' where id = $1)
+            update notifications set created_at = now() - interval '31 days' where $1 = any(alert_ids)
+            """))
         {
             age.Parameters.Add(new() { Value = id });
             await age.ExecuteNonQueryAsync(Ct);
@@ -204,7 +207,7 @@ public sealed class AlertingApiTests(AlertingWorld world) : IClassFixture<Alerti
         // A process cleans up as soon as it starts.
         await using var second = await world.StartAsync();
 
-        await Testing.Eventually.TrueAsync(async () => await world.CountAsync($"select count(*) from notifications where alert_id = {id}") == 0, because: "the old alert is gone");
+        await Testing.Eventually.TrueAsync(async () => await world.CountAsync($"select count(*) from notifications where {id} = any(alert_ids)") == 0, because: "the old notifications are gone");
         Assert.Equal("2", Assert.Single(await world.AlertsAsync("ancient")).GetProperty("labels").GetProperty("n").GetString());
     }
 

@@ -76,7 +76,7 @@ public sealed class DeliveryTests(AlertingWorld world) : IClassFixture<AlertingW
         await world.Receiver.WaitAsync("orphaned", 1);
         await world.Service.KillAsync();
         // As a process leaves it that dies between the answer and its record.
-        await using (var claim = world.Db.CreateCommand("update notifications set state = 'pending', claimed_until = now() + interval '3 seconds', next_attempt_at = now() where alert_id = $1"))
+        await using (var claim = world.Db.CreateCommand("update notifications set state = 'pending', claimed_until = now() + interval '3 seconds', next_attempt_at = now() where $1 = any(alert_ids)"))
         {
             claim.Parameters.Add(new() { Value = id });
             await claim.ExecuteNonQueryAsync(Ct);

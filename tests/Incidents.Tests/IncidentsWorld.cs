@@ -121,5 +121,5 @@ internal static class Messages
         new(alert.AlertId, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, at, "key:anna", "Looking into it.");
 
     public static NotificationAttempted Attempted(AlertFired alert, DateTimeOffset at, int attempt = 1) =>
-        new(Guid.CreateVersion7(at), alert.AlertId, alert.Realm, alert.GroupKey, "webhook", "firing", attempt, "accepted", "200", at);
+        new(Guid.CreateVersion7(at), alert.AlertId, alert.Realm, alert.GroupKey, "webhook", "firing", attempt, "accepted", "200", at, [alert.AlertId]);
 }

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Serialization;
+using Platform.Alerting.Notifications;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
 
@@ -15,10 +16,36 @@ public enum AlertState
 /// <summary>What made the alert.</summary>
 public enum AlertSource
 {
+    /// <summary>A rule over events.</summary>
     Rule,
+
+    /// <summary>A rule over samples, in PromQL.</summary>
+    Query,
+
+    /// <summary>News of a component's health.</summary>
     Health,
+
+    /// <summary>A person.</summary>
     Manual,
+
+    /// <summary>Another system, through one of the standard doors.</summary>
+    Api,
 }
+
+/// <summary>What keeps an alert from being told.</summary>
+public enum SuppressionKind
+{
+    Silence,
+    Inhibition,
+    MuteInterval,
+    Parent,
+}
+
+/// <summary>One reason why an alert that is open is not told.</summary>
+/// <param name="Id">The silence, the inhibiting alert or the parent alert; null for a time interval.</param>
+/// <param name="Name">Name of the time interval, of the other alert, or of the silence's owner.</param>
+/// <param name="Reason">For whoever asks why.</param>
+public sealed record Suppression(SuppressionKind Kind, Guid? Id, string Name, string Reason, DateTimeOffset Since);
 
 /// <summary>The values at the moment of firing, so that the alert explains itself when the rule has long been changed.</summary>
 public sealed record AlertReason(
@@ -39,6 +66,10 @@ public sealed record AlertAct(string? By, DateTimeOffset At, string? Reason);
 /// <param name="StartsAt">Event time of the crossing.</param>
 /// <param name="FiredAt">When the platform noticed.</param>
 /// <param name="EndsAt">Event time of the end; null before.</param>
+/// <param name="GeneratorUrl">Where whoever sent the alert explains it; empty for none.</param>
+/// <param name="ExpiresAt">The alert is over when its sender has said nothing new by then; null when the source tells of the end itself.</param>
+/// <param name="AcknowledgedUntil">When the acknowledgement ends and people are told again; null: it does not.</param>
+/// <param name="SuppressedBy">What keeps the alert from being told now; null or empty for nothing. The state is that of the condition all the same.</param>
 public sealed record Alert(
     Guid Id,
     string Realm,
@@ -60,7 +91,11 @@ public sealed record Alert(
     DateTimeOffset? EndsAt,
     AlertAct? Acknowledged,
     AlertAct? Resolved,
-    AlertReason Why)
+    AlertReason Why,
+    string GeneratorUrl = "",
+    DateTimeOffset? ExpiresAt = null,
+    DateTimeOffset? AcknowledgedUntil = null,
+    IReadOnlyList<Suppression>? SuppressedBy = null)
 {
     [JsonIgnore]
     public bool IsOpen => State != AlertState.Resolved;
@@ -81,13 +116,20 @@ public sealed record Alert(
         double? threshold,
         DateTimeOffset startsAt,
         DateTimeOffset now,
-        AlertReason why)
+        AlertReason why,
+        string generatorUrl = "",
+        DateTimeOffset? expiresAt = null)
     {
         var labels = new Dictionary<string, string>(identity) { ["severity"] = severity.Word() };
         return new Alert(
             Guid.CreateVersion7(now), realm, Alerts.Fingerprint.Of(labels), groupKey, ruleId, name, severity, source, AlertState.Firing,
-            labels, groupLabels, annotations, eventTags, value, threshold, startsAt, now, null, null, null, why);
+            labels, groupLabels, annotations, eventTags, value, threshold, startsAt, now, null, null, null, why, generatorUrl, expiresAt);
     }
+
+    /// <summary>The alert as it is told: a copy of this moment.</summary>
+    /// <param name="status">May be older news than the state: each is told in turn.</param>
+    public ToldAlert Told(NotificationStatus status) => new(
+        Id, Fingerprint, Name, Severity, status, Labels, Annotations, StartsAt, status == NotificationStatus.Resolved ? EndsAt : null, Value, Threshold, GeneratorUrl);
 
     /// <summary>Somebody takes care. Null when that cannot be: the alert is over.</summary>
     public Alert? Acknowledge(AlertAct act) => State switch

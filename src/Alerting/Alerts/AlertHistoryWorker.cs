@@ -1,17 +1,19 @@
 using System.ComponentModel.DataAnnotations;
+using Platform.Alerting.Notifications;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Alerts;
 
 public sealed class AlertHistoryOptions
 {
-    /// <summary>Resolved alerts, their notifications and attempts are deleted after this. Open ones stay.</summary>
+    /// <summary>Resolved alerts, and settled notifications with their attempts, are deleted after this. Open ones stay.</summary>
     [Setting("ALERT_HISTORY_RETENTION_DAYS"), Range(1, 3650)]
     public TimeSpan Retention { get; init; } = TimeSpan.FromDays(30);
 }
 
-/// <summary>Deletes old alerts, a bounded number at a time. Replicas that do it at once share the work.</summary>
-public sealed partial class AlertHistoryWorker(AlertStore alerts, AlertHistoryOptions options, TimeProvider clock, ILogger<AlertHistoryWorker> logger) : BackgroundService
+/// <summary>Deletes old alerts and notifications, a bounded number at a time. Replicas that do it at once share the work.</summary>
+public sealed partial class AlertHistoryWorker(
+    AlertStore alerts, NotificationStore notifications, AlertHistoryOptions options, TimeProvider clock, ILogger<AlertHistoryWorker> logger) : BackgroundService
 {
     private const int AtOnce = 1_000;
 
@@ -30,16 +32,21 @@ public sealed partial class AlertHistoryWorker(AlertStore alerts, AlertHistoryOp
         try
         {
             var before = clock.GetUtcNow() - options.Retention;
-            var deleted = 0;
+            var (alertsDeleted, notificationsDeleted) = (0, 0);
             int batch;
             while ((batch = await alerts.DeleteOldAsync(before, AtOnce, ct)) > 0)
             {
-                deleted += batch;
+                alertsDeleted += batch;
             }
 
-            if (deleted > 0)
+            while ((batch = await notifications.DeleteOldAsync(before, AtOnce, ct)) > 0)
             {
-                Deleted(deleted, before);
+                notificationsDeleted += batch;
+            }
+
+            if (alertsDeleted + notificationsDeleted > 0)
+            {
+                Deleted(alertsDeleted, notificationsDeleted, before);
             }
         }
         catch (Exception error) when (!ct.IsCancellationRequested)
@@ -48,8 +55,8 @@ public sealed partial class AlertHistoryWorker(AlertStore alerts, AlertHistoryOp
         }
     }
 
-    [LoggerMessage(LogLevel.Information, "Deleted {Count} alerts that were resolved before {Before}")]
-    private partial void Deleted(int count, DateTimeOffset before);
+    [LoggerMessage(LogLevel.Information, "Deleted {Alerts} alerts that were resolved, and {Notifications} notifications that were settled, before {Before}")]
+    private partial void Deleted(int alerts, int notifications, DateTimeOffset before);
 
     [LoggerMessage(LogLevel.Warning, "Deleting old alerts failed; trying again at the next tick")]
     private partial void DeletingFailed(Exception error);

@@ -18,11 +18,12 @@ public sealed record AlertFilter(string? Realm, AlertState? State, bool OpenOnly
 /// All SQL about alerts. What changes an alert also tells about it: row, message and notifications are written here together, in the
 /// caller's transaction. Windows are locked before alerts, never the other way round.
 /// </summary>
-public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notifications, AlertingMetrics metrics)
+public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notifications, NotificationOptions options, AlertingMetrics metrics)
 {
     private static Sql Columns => $"""
         id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels::text, group_labels::text, annotations::text, event_tags::text,
-        value, threshold, starts_at, fired_at, ends_at, acknowledged_by, acknowledged_at, acknowledge_reason, resolved_by, resolved_at, resolve_reason, why::text
+        value, threshold, starts_at, fired_at, ends_at, acknowledged_by, acknowledged_at, acknowledge_reason, resolved_by, resolved_at, resolve_reason, why::text,
+        generator_url, expires_at, acknowledged_until, suppressed_by::text
         """;
 
     /// <summary>Begins an episode. When the same label set is already open, that alert goes on and nobody is told twice.</summary>
@@ -117,13 +118,12 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
         return (await db.FindAsync($"select count(*) filter (where state <> 'resolved'), count(*) from alerts where {where}", row => new AlertCounts(row.GetInt64(0), row.GetInt64(1)), ct))!;
     }
 
-    /// <summary>Deletes alerts that were resolved before <paramref name="before"/>, with their notifications; not those that people are still to be told about.</summary>
+    /// <summary>Deletes alerts that were resolved before <paramref name="before"/>. Notifications keep what they say, and go by their own age.</summary>
     public Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
         db.ExecuteAsync($"""
             delete from alerts where id = any(array(
                 select id from alerts
                 where state = 'resolved' and resolved_at < {before}
-                    and not exists (select 1 from notifications where alert_id = alerts.id and notifications.state = 'pending' and next_attempt_at >= {before})
                 order by resolved_at limit {atMost}
                 for update skip locked))
             """, ct);
@@ -132,10 +132,11 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
     private static async Task<bool> InsertAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct) =>
         await tx.ExecuteAsync($"""
             insert into alerts (id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels, group_labels, annotations, event_tags,
-                value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why)
+                value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why, generator_url, expires_at)
             values ({alert.Id}, {alert.Realm}, {alert.Fingerprint}, {alert.GroupKey}, {alert.RuleId}, {alert.Name}, {alert.Severity.Word()},
                 {WireJson.Name(alert.Source.ToString())}, {WireJson.Name(alert.State.ToString())}, {Json(alert.Labels)}, {Json(alert.GroupLabels)}, {Json(alert.Annotations)},
-                {Json(alert.EventTags)}, {alert.Value}, {alert.Threshold}, {alert.StartsAt}, {alert.FiredAt}, {alert.EndsAt}, {alert.Resolved?.At}, {alert.Resolved?.Reason}, {Json(alert.Why)})
+                {Json(alert.EventTags)}, {alert.Value}, {alert.Threshold}, {alert.StartsAt}, {alert.FiredAt}, {alert.EndsAt}, {alert.Resolved?.At}, {alert.Resolved?.Reason}, {Json(alert.Why)},
+                {alert.GeneratorUrl}, {alert.ExpiresAt})
             on conflict (realm, fingerprint) where state <> 'resolved' do nothing
             """, ct) == 1;
 
@@ -146,7 +147,7 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
                 alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
                 alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold),
             ct);
-        await notifications.EnqueueAsync(tx, alert, NotificationStatus.Firing, alert.FiredAt, ct);
+        await TellAsync(tx, alert, NotificationStatus.Firing, "first notification", alert.FiredAt, ct);
         metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
     }
 
@@ -154,8 +155,20 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
     {
         var act = alert.Resolved!;
         await tx.SendAsync(new AlertResolved(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, act.By, act.Reason), ct);
-        await notifications.EnqueueAsync(tx, alert, NotificationStatus.Resolved, act.At, ct);
+        await TellAsync(tx, alert, NotificationStatus.Resolved, "all alerts resolved", act.At, ct);
     }
+
+    private Task TellAsync(NpgsqlTransaction tx, Alert alert, NotificationStatus status, string reason, DateTimeOffset now, CancellationToken ct) =>
+        notifications.EnqueueAsync(
+            tx,
+            [.. options.Channels().Select(channel => new OutgoingNotification(
+                alert.Realm,
+                channel.Name,
+                new NotificationContent(
+                    status, channel.Name, alert.GroupKey, new Dictionary<string, string>(alert.GroupLabels) { ["alertname"] = alert.Name }, reason, [alert.Told(status)]),
+                "alert"))],
+            now,
+            ct);
 
     private static NpgsqlParameter Json<T>(T value) => Queries.Jsonb(value, WireJson.Options);
 
@@ -167,7 +180,8 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
         row.GetTime(15), row.GetTime(16), row.GetTimeOrNull(17),
         row.GetTimeOrNull(19) is { } acknowledgedAt ? new AlertAct(row.GetOrNull(18, row.GetString), acknowledgedAt, row.GetOrNull(20, row.GetString)) : null,
         row.GetTimeOrNull(22) is { } resolvedAt ? new AlertAct(row.GetOrNull(21, row.GetString), resolvedAt, row.GetOrNull(23, row.GetString)) : null,
-        JsonSerializer.Deserialize<AlertReason>(row.GetString(24), WireJson.Options)!);
+        JsonSerializer.Deserialize<AlertReason>(row.GetString(24), WireJson.Options)!,
+        row.GetString(25), row.GetTimeOrNull(26), row.GetTimeOrNull(27), JsonSerializer.Deserialize<Suppression[]>(row.GetString(28), WireJson.Options));
 
     private static Dictionary<string, string> Words(NpgsqlDataReader row, int ordinal) =>
         JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(ordinal))!;

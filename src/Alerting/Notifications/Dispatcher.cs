@@ -1,5 +1,4 @@
 using Npgsql;
-using Platform.Alerting.Alerts;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
 
@@ -13,7 +12,6 @@ namespace Platform.Alerting.Notifications;
 public sealed partial class Dispatcher(
     NpgsqlDataSource db,
     NotificationStore notifications,
-    AlertStore alerts,
     WebhookSender sender,
     NotificationOptions options,
     AlertingMetrics metrics,
@@ -85,17 +83,11 @@ public sealed partial class Dispatcher(
     {
         try
         {
-            // A claim must be settled even when the process is being stopped.
-            var alert = await alerts.FindAsync(notification.AlertId, CancellationToken.None);
-            if (alert is null)
-            {
-                return;
-            }
-
             var started = clock.GetTimestamp();
-            var answer = await sender.SendAsync(notification, alert);
+            var answer = await sender.SendAsync(notification);
             var now = clock.GetUtcNow();
             var verdict = Verdict.On(answer, notification.Attempt, notification.CreatedAt, now, Random.Shared.NextDouble(), options);
+            // A claim must be settled even when the process is being stopped.
             await notifications.SettleAsync(
                 notification,
                 new Attempt(notification.Attempt, now, clock.GetElapsedTime(started).TotalMilliseconds, answer.StatusCode, answer.Outcome, answer.Reason, answer.Response),
@@ -125,7 +117,7 @@ public sealed partial class Dispatcher(
         }
         else if (verdict.State == NotificationState.Failed)
         {
-            GivenUp(notification.Id, notification.AlertId, notification.Channel, notification.Attempt, answer.Reason);
+            GivenUp(notification.Id, notification.Content.GroupKey, notification.Channel, notification.Attempt, answer.Reason);
         }
         else
         {
@@ -151,6 +143,6 @@ public sealed partial class Dispatcher(
     [LoggerMessage(LogLevel.Warning, "Notification {Notification} over {Channel} was not accepted at attempt {Attempt}: {Reason}. Next attempt at {Next}")]
     private partial void WillTryAgain(Guid notification, string channel, int attempt, string reason, DateTimeOffset next);
 
-    [LoggerMessage(LogLevel.Error, "Notification {Notification} of alert {Alert} over {Channel} is given up after attempt {Attempt}: {Reason}")]
-    private partial void GivenUp(Guid notification, Guid alert, string channel, int attempt, string reason);
+    [LoggerMessage(LogLevel.Error, "Notification {Notification} of the group {Group} over {Channel} is given up after attempt {Attempt}: {Reason}")]
+    private partial void GivenUp(Guid notification, string group, string channel, int attempt, string reason);
 }

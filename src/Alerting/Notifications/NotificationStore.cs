@@ -1,5 +1,5 @@
+using System.Text.Json;
 using Npgsql;
-using Platform.Alerting.Alerts;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.Postgres;
@@ -21,16 +21,22 @@ public enum NotificationState
     Failed,
 }
 
+/// <summary>What one channel is to tell.</summary>
+/// <param name="Channel">Name of a channel of the realm, or of one that the settings define for all realms.</param>
+/// <param name="Kind">Why there is such a message: <c>alert</c>, <c>escalation</c>, <c>test</c>, …</param>
+public sealed record OutgoingNotification(string Realm, string Channel, NotificationContent Content, string Kind);
+
 /// <summary>A notification that this process is to send now.</summary>
 /// <param name="Attempt">Number of this attempt, from 1. Whoever claims it later has a higher one.</param>
-public sealed record Claimed(Guid Id, Guid AlertId, string Realm, string GroupKey, string Channel, NotificationStatus Status, int Attempt, DateTimeOffset CreatedAt);
+public sealed record Claimed(Guid Id, string Realm, string Channel, string Kind, NotificationContent Content, int Attempt, DateTimeOffset CreatedAt);
 
 /// <summary>One attempt, as kept for ever after.</summary>
 public sealed record Attempt(int Number, DateTimeOffset At, double DurationMs, int? StatusCode, DeliveryOutcome Outcome, string Reason, string Response);
 
 /// <summary>A notification and all that became of it.</summary>
+/// <param name="Reason">Why it was written, in words.</param>
 public sealed record Notification(
-    Guid Id, Guid AlertId, string Realm, string GroupKey, string Channel, NotificationStatus Status, NotificationState State,
+    Guid Id, IReadOnlyList<Guid> AlertIds, string Realm, string GroupKey, string Channel, string Kind, NotificationStatus Status, string Reason, NotificationState State,
     DateTimeOffset? NextAttemptAt, DateTimeOffset CreatedAt, IReadOnlyList<Attempt> Attempts);
 
 /// <summary>All SQL about notifications.</summary>
@@ -38,17 +44,26 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
 {
     private readonly string[] _channels = [.. options.Channels().Select(channel => channel.Name)];
 
-    /// <summary>In the transaction of the change that is to be told.</summary>
-    public async Task EnqueueAsync(NpgsqlTransaction tx, Alert alert, NotificationStatus status, DateTimeOffset now, CancellationToken ct)
+    /// <summary>In the transaction of the change that is to be told; one statement, whatever their number. Those of one group are told in the order given.</summary>
+    public async Task EnqueueAsync(NpgsqlTransaction tx, IReadOnlyList<OutgoingNotification> notifications, DateTimeOffset now, CancellationToken ct)
     {
-        if (_channels.Length > 0)
+        if (notifications.Count == 0)
         {
-            await tx.ExecuteAsync($"""
-                insert into notifications (id, alert_id, realm, group_key, channel, status, state, next_attempt_at, created_at)
-                select id, {alert.Id}, {alert.Realm}, {alert.GroupKey}, channel, {Word(status)}, 'pending', {now}, {now}
-                from unnest({_channels.Select(_ => Guid.CreateVersion7(now)).ToArray()}, {_channels}) as c (id, channel)
-                """, ct);
+            return;
         }
+
+        await tx.ExecuteAsync($"""
+            insert into notifications (id, alert_ids, realm, group_key, channel, kind, status, content, state, next_attempt_at, created_at)
+            select id, alert_ids::uuid[], realm, group_key, channel, kind, status, content::jsonb, 'pending', {now}, {now}
+            from unnest(
+                {Each(_ => Guid.CreateVersion7(now))}, {Each(one => $"{{{string.Join(',', one.Content.Alerts.Select(alert => alert.Id))}}}")}, {Each(one => one.Realm)},
+                {Each(one => one.Content.GroupKey)}, {Each(one => one.Channel)}, {Each(one => one.Kind)}, {Each(one => Word(one.Content.Status))},
+                {Each(one => JsonSerializer.Serialize(one.Content, WireJson.Options))})
+                with ordinality as n (id, alert_ids, realm, group_key, channel, kind, status, content, place)
+            order by place
+            """, ct);
+
+        T[] Each<T>(Func<OutgoingNotification, T> read) => [.. notifications.Select(read)];
     }
 
     /// <summary>
@@ -67,11 +82,11 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
                 order by next_attempt_at, number limit {atMost}
                 for update skip locked) due
             where n.id = due.id
-            returning n.id, n.alert_id, n.realm, n.group_key, n.channel, n.status, n.attempts, n.created_at
+            returning n.id, n.realm, n.channel, n.kind, n.content::text, n.attempts, n.created_at
             """,
             row => new Claimed(
-                row.GetGuid(0), row.GetGuid(1), row.GetString(2), row.GetString(3), row.GetString(4),
-                Enum.Parse<NotificationStatus>(row.GetString(5), ignoreCase: true), row.GetInt32(6), row.GetTime(7)),
+                row.GetGuid(0), row.GetString(1), row.GetString(2), row.GetString(3),
+                JsonSerializer.Deserialize<NotificationContent>(row.GetString(4), WireJson.Options)!, row.GetInt32(5), row.GetTime(6)),
             ct);
 
     /// <summary>Keeps the attempt, and what follows from it unless somebody else has claimed the notification since.</summary>
@@ -90,7 +105,8 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
             """, ct);
         await tx.SendAsync(
             new NotificationAttempted(
-                claimed.Id, claimed.AlertId, claimed.Realm, claimed.GroupKey, claimed.Channel, Word(claimed.Status), attempt.Number, Word(attempt.Outcome), attempt.Reason, attempt.At),
+                claimed.Id, claimed.Content.Alerts is [var first, ..] ? first.Id : Guid.Empty, claimed.Realm, claimed.Content.GroupKey, claimed.Channel, Word(claimed.Content.Status),
+                attempt.Number, Word(attempt.Outcome), attempt.Reason, attempt.At, [.. claimed.Content.Alerts.Select(alert => alert.Id)]),
             ct);
         await tx.CommitAsync(ct);
     }
@@ -99,11 +115,11 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
     {
         Sql where = $"true";
         where = realm is not null ? $"{where} and realm = {realm}" : where;
-        where = alert is { } id ? $"{where} and alert_id = {id}" : where;
+        where = alert is { } id ? $"{where} and alert_ids @> array[{id}]::uuid[]" : where;
         where = state is { } wanted ? $"{where} and state = {Word(wanted)}" : where;
         where = after is { } place ? $"{where} and (created_at, id) < ({place.At}, {place.Id})" : where;
         var found = await db.QueryAsync($"""
-            select id, alert_id, realm, group_key, channel, status, state, next_attempt_at, created_at
+            select id, alert_ids, realm, group_key, channel, kind, status, content->>'reason', state, next_attempt_at, created_at
             from notifications where {where} order by created_at desc, id desc limit {limit}
             """, Read, ct);
         // Attempts are at most a few hundred per notification: the back-off grows to its longest pause, and the deadline ends it.
@@ -115,14 +131,25 @@ public sealed class NotificationStore(NpgsqlDataSource db, NotificationOptions o
         return found.ConvertAll(notification => notification with { Attempts = [.. byNotification[notification.Id]] });
     }
 
+    /// <summary>Deletes what was written before <paramref name="before"/> and is settled, or waits for a channel that is no longer there.</summary>
+    public Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
+        db.ExecuteAsync($"""
+            delete from notifications where id = any(array(
+                select id from notifications
+                where created_at < {before} and (state <> 'pending' or next_attempt_at < {before})
+                order by created_at limit {atMost}
+                for update skip locked))
+            """, ct);
+
     private static string Word<T>(T value) where T : struct, Enum => WireJson.Name(value.ToString());
 
     private static Notification Read(NpgsqlDataReader row)
     {
-        var state = Enum.Parse<NotificationState>(row.GetString(6), ignoreCase: true);
+        var state = Enum.Parse<NotificationState>(row.GetString(8), ignoreCase: true);
         return new(
-            row.GetGuid(0), row.GetGuid(1), row.GetString(2), row.GetString(3), row.GetString(4), Enum.Parse<NotificationStatus>(row.GetString(5), ignoreCase: true), state,
-            state == NotificationState.Pending ? row.GetTime(7) : null, row.GetTime(8), []);
+            row.GetGuid(0), row.GetFieldValue<Guid[]>(1), row.GetString(2), row.GetString(3), row.GetString(4), row.GetString(5),
+            Enum.Parse<NotificationStatus>(row.GetString(6), ignoreCase: true), row.GetString(7), state,
+            state == NotificationState.Pending ? row.GetTime(9) : null, row.GetTime(10), []);
     }
 
     private static (Guid Notification, Attempt Attempt) ReadAttempt(NpgsqlDataReader row) => (row.GetGuid(0), new Attempt(

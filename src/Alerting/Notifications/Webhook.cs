@@ -3,44 +3,40 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Platform.Alerting.Alerts;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Notifications;
 
-/// <summary>The body of a webhook: Alertmanager's, version 4, with one alert. Whatever reads Alertmanager's webhooks reads ours.</summary>
+/// <summary>The body of a webhook: Alertmanager's, version 4. Whatever reads Alertmanager's webhooks reads ours.</summary>
 public static class Webhook
 {
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <param name="status">What is told. It may be older news than the alert's state: each is told in turn.</param>
-    public static byte[] Body(Alert alert, NotificationStatus status, string channel, string externalUrl)
-    {
-        var told = WireJson.Name(status.ToString());
-        return JsonSerializer.SerializeToUtf8Bytes(
+    /// <param name="externalUrl">Where people reach the platform; links begin with it. Empty: there are none.</param>
+    public static byte[] Body(NotificationContent content, string externalUrl) =>
+        JsonSerializer.SerializeToUtf8Bytes(
             new Payload(
                 "4",
-                alert.GroupKey,
-                0,
-                told,
-                channel,
-                new SortedDictionary<string, string>(alert.GroupLabels.Append(new("alertname", alert.Name)).ToDictionary(), StringComparer.Ordinal),
-                Sorted(alert.Labels),
-                Sorted(alert.Annotations),
+                content.GroupKey,
+                content.TruncatedAlerts,
+                WireJson.Name(content.Status.ToString()),
+                content.Receiver,
+                Sorted(content.GroupLabels),
+                content.CommonLabels(),
+                content.CommonAnnotations(),
                 externalUrl,
-                status == NotificationStatus.Firing ? "first notification" : "all alerts resolved",
-                [
-                    new Item(
-                        told,
-                        Sorted(alert.Labels),
-                        Sorted(alert.Annotations),
-                        alert.StartsAt.UtcDateTime,
-                        status == NotificationStatus.Resolved ? alert.EndsAt!.Value.UtcDateTime : DateTime.SpecifyKind(DateTime.MinValue, DateTimeKind.Utc),
-                        externalUrl.Length == 0 ? "" : $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}",
-                        alert.Fingerprint),
-                ]),
+                content.Reason,
+                [.. content.Alerts.Select(alert => Of(alert, externalUrl))]),
             Json);
-    }
+
+    private static Item Of(ToldAlert alert, string externalUrl) => new(
+        WireJson.Name(alert.Status.ToString()),
+        Sorted(alert.Labels),
+        Sorted(alert.Annotations),
+        alert.StartsAt.UtcDateTime,
+        alert.EndsAt?.UtcDateTime ?? DateTime.SpecifyKind(DateTime.MinValue, DateTimeKind.Utc),
+        alert.GeneratorUrl.Length > 0 ? alert.GeneratorUrl : externalUrl.Length > 0 ? $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}" : "",
+        alert.Fingerprint);
 
     /// <summary>Signature after Standard Webhooks: HMAC-SHA256 over id, time and body.</summary>
     /// <param name="secret"><c>whsec_</c> and base64, or any text.</param>
@@ -73,8 +69,8 @@ public static class Webhook
         string Status,
         string Receiver,
         IDictionary<string, string> GroupLabels,
-        IDictionary<string, string> CommonLabels,
-        IDictionary<string, string> CommonAnnotations,
+        IReadOnlyDictionary<string, string> CommonLabels,
+        IReadOnlyDictionary<string, string> CommonAnnotations,
         [property: JsonPropertyName("externalURL")] string ExternalUrl,
         [property: JsonPropertyName("notification_reason")] string NotificationReason,
         IReadOnlyList<Item> Alerts);

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Net.Http.Headers;
-using Platform.Alerting.Alerts;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Notifications;
@@ -14,7 +13,7 @@ public sealed class WebhookSender(IHttpClientFactory clients, NotificationOption
 
     private readonly Dictionary<string, Uri> _urls = options.Channels().ToDictionary(channel => channel.Name, channel => channel.Url);
 
-    public async Task<Answer> SendAsync(Claimed notification, Alert alert)
+    public async Task<Answer> SendAsync(Claimed notification)
     {
         if (!_urls.TryGetValue(notification.Channel, out var url))
         {
@@ -24,7 +23,7 @@ public sealed class WebhookSender(IHttpClientFactory clients, NotificationOption
         using var patience = new CancellationTokenSource(options.Timeout, clock);
         try
         {
-            using var request = Request(notification, alert, url);
+            using var request = Request(notification, url);
             using var client = clients.CreateClient(Client);
             using var response = await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, patience.Token);
             var (text, _) = await response.Content.ReadAtMostAsync(LongestResponse, patience.Token);
@@ -41,9 +40,9 @@ public sealed class WebhookSender(IHttpClientFactory clients, NotificationOption
         }
     }
 
-    private HttpRequestMessage Request(Claimed notification, Alert alert, Uri url)
+    private HttpRequestMessage Request(Claimed notification, Uri url)
     {
-        var body = Webhook.Body(alert, notification.Status, notification.Channel, options.ExternalUrl);
+        var body = Webhook.Body(notification.Content, options.ExternalUrl);
         var now = clock.GetUtcNow().ToUnixTimeSeconds();
         var request = new HttpRequestMessage(HttpMethod.Post, url) { Content = new ByteArrayContent(body) };
         request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");

@@ -40,13 +40,20 @@ public sealed class AcknowledgeIncidentOnAlertAcknowledged(
     }
 }
 
-/// <summary>Every attempt to tell people belongs on the timeline, with its answer.</summary>
+/// <summary>Every attempt to tell people belongs on the timeline, with its answer: once per incident, however many of its alerts were told.</summary>
 public sealed class NoteNotificationOnNotificationAttempted(AlertStore alerts, TimelineStore timeline, TimeProvider clock) : IConsumer<NotificationAttempted>
 {
     public async Task HandleAsync(NotificationAttempted message, NpgsqlTransaction tx, CancellationToken ct)
     {
-        var alert = await alerts.SeenAsync(tx, message.AlertId, message.Realm, clock.GetUtcNow(), ct);
-        await timeline.AddAsync(tx, AlertEntries.Of(message, alert.IncidentId), ct);
+        var noted = new HashSet<Guid>();
+        foreach (var id in (message.AlertIds ?? [message.AlertId]).Order())
+        {
+            var alert = await alerts.SeenAsync(tx, id, message.Realm, clock.GetUtcNow(), ct);
+            if (alert.IncidentId is not { } incident || noted.Add(incident))
+            {
+                await timeline.AddAsync(tx, AlertEntries.Of(message, id, alert.IncidentId), ct);
+            }
+        }
     }
 }
 
@@ -69,13 +76,13 @@ internal static class AlertEntries
             Data = new Dictionary<string, string> { ["fingerprint"] = alert.Fingerprint },
         };
 
-    public static NewEntry Of(NotificationAttempted attempt, Guid? incidentId) =>
-        new($"{attempt.NotificationId}|{attempt.AlertId}|{attempt.Attempt}", attempt.Realm, incidentId, attempt.AlertId, attempt.At, EntryKind.Notification, attempt.Channel,
+    public static NewEntry Of(NotificationAttempted attempt, Guid alertId, Guid? incidentId) =>
+        new($"{attempt.NotificationId}|{alertId}|{attempt.Attempt}", attempt.Realm, incidentId, alertId, attempt.At, EntryKind.Notification, attempt.Channel,
             $"Telling {attempt.Channel} that the alert is {attempt.Status}: {attempt.Outcome}")
         {
             Message = attempt.Reason,
             Level = attempt.Outcome,
-            Link = $"/api/v1/monitoring/notifications?alert_id={attempt.AlertId}",
+            Link = $"/api/v1/monitoring/notifications?alert_id={alertId}",
             Data = new Dictionary<string, string>
             {
                 ["notification_id"] = attempt.NotificationId.ToString(),
