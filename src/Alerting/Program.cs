@@ -2,6 +2,7 @@ using Platform.Alerting;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.OnCall;
 using Platform.Alerting.Rules;
 using Platform.Alerting.Windows;
 using Platform.Messaging;
@@ -18,6 +19,7 @@ builder.Services.AddSingleton<AlertingMetrics>();
 builder.AddRules();
 builder.AddChannels();
 builder.AddNotifications();
+builder.AddOnCall();
 builder.AddAlerts();
 builder.AddWindows();
 
@@ -28,6 +30,7 @@ app.MapRules();
 app.MapAlerts();
 app.MapChannels();
 app.MapNotifications();
+app.MapOnCall();
 app.MapDeadLetters("alerting");
 
 app.Run();

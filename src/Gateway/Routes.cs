@@ -29,6 +29,9 @@ public static class Routes
         ("alerting", "/api/v1/monitoring/rules/{**rest}"),
         ("alerting", "/api/v1/monitoring/notifications/{**rest}"),
         ("alerting", "/api/v1/monitoring/channels/{**rest}"),
+        ("alerting", "/api/v1/monitoring/on-call/{**rest}"),
+        ("alerting", "/api/v1/monitoring/schedules/{**rest}"),
+        ("alerting", "/api/v1/monitoring/escalation-policies/{**rest}"),
         ("alerting", "/monitoring/alerts/{**rest}"),
 
         ("incidents", "/api/v1/monitoring/incidents/{**rest}"),

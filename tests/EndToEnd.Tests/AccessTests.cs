@@ -76,6 +76,26 @@ public sealed class AccessTests(PlatformFixture fixture)
         POST   /api/v1/monitoring/channels                                 admin
         PUT    /api/v1/monitoring/channels/{id}                            admin
         DELETE /api/v1/monitoring/channels/{id}                            admin
+        GET    /api/v1/monitoring/on-call/users                            read
+        POST   /api/v1/monitoring/on-call/users                            admin
+        GET    /api/v1/monitoring/on-call/users/{id}                       read
+        PUT    /api/v1/monitoring/on-call/users/{id}                       admin
+        DELETE /api/v1/monitoring/on-call/users/{id}                       admin
+        GET    /api/v1/monitoring/schedules                                read
+        POST   /api/v1/monitoring/schedules                                moderator
+        GET    /api/v1/monitoring/schedules/{id}                           read
+        PUT    /api/v1/monitoring/schedules/{id}                           moderator
+        DELETE /api/v1/monitoring/schedules/{id}                           moderator
+        GET    /api/v1/monitoring/escalation-policies                      read
+        POST   /api/v1/monitoring/escalation-policies                      moderator
+        GET    /api/v1/monitoring/escalation-policies/{id}                 read
+        PUT    /api/v1/monitoring/escalation-policies/{id}                 moderator
+        DELETE /api/v1/monitoring/escalation-policies/{id}                 moderator
+        GET    /api/v1/monitoring/on-call                                  read
+        GET    /api/v1/monitoring/schedules/{id}/shifts                    read
+        GET    /api/v1/monitoring/schedules/{id}/overrides                 read
+        POST   /api/v1/monitoring/schedules/{id}/overrides                 moderator
+        DELETE /api/v1/monitoring/schedules/{id}/overrides/{number}        moderator
         POST   /api/v1/monitoring/incidents                                both
         GET    /api/v1/monitoring/incidents                                read
         GET    /api/v1/monitoring/incidents/{id}                           read
@@ -222,7 +242,7 @@ public sealed class AccessTests(PlatformFixture fixture)
     private static async Task<HttpStatusCode> CallAsync(GatewayClient client, HttpMethod method, string path)
     {
         var place = path.Replace("{component}", "postgres", StringComparison.Ordinal).Replace("{subject}", "nobody", StringComparison.Ordinal)
-            .Replace("{id}", "01900000-0000-7000-8000-000000000000", StringComparison.Ordinal).Replace("{messageId}", "none", StringComparison.Ordinal);
+            .Replace("{id}", "01900000-0000-7000-8000-000000000000", StringComparison.Ordinal).Replace("{number}", "01900000-0000-7000-8000-000000000000", StringComparison.Ordinal).Replace("{messageId}", "none", StringComparison.Ordinal);
         using var request = new HttpRequestMessage(method, new Uri(place, UriKind.Relative));
         if (method != HttpMethod.Get && method != HttpMethod.Delete)
         {
