@@ -92,6 +92,7 @@ public sealed class AccessTests(PlatformFixture fixture)
         PUT    /api/v1/monitoring/escalation-policies/{id}                 moderator
         DELETE /api/v1/monitoring/escalation-policies/{id}                 moderator
         GET    /api/v1/monitoring/on-call                                  read
+        GET    /api/v1/monitoring/alerts/{id}/escalation                   read
         GET    /api/v1/monitoring/schedules/{id}/shifts                    read
         GET    /api/v1/monitoring/schedules/{id}/overrides                 read
         POST   /api/v1/monitoring/schedules/{id}/overrides                 moderator

@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.OnCall;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Alerts;
@@ -13,7 +14,7 @@ public sealed class AlertHistoryOptions
 
 /// <summary>Deletes old alerts and notifications, a bounded number at a time. Replicas that do it at once share the work.</summary>
 public sealed partial class AlertHistoryWorker(
-    AlertStore alerts, NotificationStore notifications, AlertHistoryOptions options, TimeProvider clock, ILogger<AlertHistoryWorker> logger) : BackgroundService
+    AlertStore alerts, NotificationStore notifications, OnCallStore onCall, AlertHistoryOptions options, TimeProvider clock, ILogger<AlertHistoryWorker> logger) : BackgroundService
 {
     private const int AtOnce = 1_000;
 
@@ -44,6 +45,7 @@ public sealed partial class AlertHistoryWorker(
                 notificationsDeleted += batch;
             }
 
+            await onCall.DeleteOverridesAsync(before, ct);
             if (alertsDeleted + notificationsDeleted > 0)
             {
                 Deleted(alertsDeleted, notificationsDeleted, before);

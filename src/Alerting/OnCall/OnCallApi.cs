@@ -27,7 +27,12 @@ public static class OnCallApi
     {
         builder.AddSettings<OnCallOptions>();
         builder.Services.AddSingleton<OnCallStore>();
+        builder.AddSettings<WatchdogOptions>();
         builder.Services.AddSingleton<PersonalChannels>();
+        builder.Services.AddSingleton<OnCallMetrics>();
+        builder.Services.AddSingleton<EscalationStore>();
+        builder.Services.AddHostedService<EscalationWorker>();
+        builder.Services.AddHostedService<EscalationWatchdog>();
         return builder;
     }
 
@@ -40,6 +45,7 @@ public static class OnCallApi
         MapPlans<ScheduleBody>(read, write, "/schedules");
         MapPlans<EscalationPolicyBody>(read, write, "/escalation-policies");
 
+        read.MapGet("/alerts/{id:guid}/escalation", EscalationAsync);
         read.MapGet("/on-call", NowAsync);
         read.MapGet("/schedules/{id:guid}/shifts", ShiftsAsync);
         read.MapGet("/schedules/{id:guid}/overrides", OverridesAsync);
@@ -224,6 +230,11 @@ public static class OnCallApi
             return new OnCallNow(plan.Id, plan.Realm, plan.Name, shift.User, name, shift.Layer, shift.To);
         })], null));
     }
+
+    private static async Task<Results<Ok<Envelope<Page<Escalation>>>, NotFound, ProblemHttpResult>> EscalationAsync(Guid id, Caller caller, EscalationStore escalations, Alerts.AlertStore alerts, CancellationToken ct) =>
+        await alerts.FindAsync(id, ct) is not { } alert ? TypedResults.NotFound()
+        : !caller.Reaches(alert.Realm) ? Access.ForeignRealm()
+        : TypedResults.Ok(Envelope.Page<Escalation>(await escalations.OfAlertAsync(id, ct), null));
 
     private static async Task<Results<Ok<Envelope<ShiftList>>, NotFound, ValidationProblem, ProblemHttpResult>> ShiftsAsync(
         Guid id, Caller caller, OnCallStore store, TimeProvider clock, CancellationToken ct, string? from = null, string? to = null)

@@ -1,0 +1,256 @@
+using System.Text.Json;
+using Npgsql;
+using Platform.Alerting.Alerts;
+using Platform.Alerting.Notifications;
+using Platform.Postgres;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.OnCall;
+
+/// <summary>
+/// All SQL about escalations, and the taking of a step: who is behind its targets now, their notifications, the record of it and the time
+/// of the next one, in one transaction.
+/// </summary>
+public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notifications, OnCallOptions options)
+{
+    /// <summary>Kind of the notifications that are written here.</summary>
+    public const string Kind = "escalation";
+
+    private static Sql Columns => $"e.id, e.alert_id, e.realm, e.policy, e.document::text, e.started_at, e.next_step, e.next_at, e.ended_at, e.end_reason";
+
+    /// <summary>
+    /// Begins a policy for an alert that is told for the first time, in the transaction that tells it, and takes the first step there.
+    /// A policy that already runs for the alert goes on as it is; one that ended (an acknowledgement ran out) begins anew.
+    /// </summary>
+    /// <param name="policy">Name of a policy of the alert's realm or of realm <c>*</c>. One that is not there is recorded and raises an alert of its own.</param>
+    /// <returns>False when it ran already.</returns>
+    public async Task<bool> BeginAsync(NpgsqlTransaction tx, Alert alert, string policy, DateTimeOffset now, CancellationToken ct)
+    {
+        var plan = await OnCallStore.FindAsync(tx, PlanKind.Policy, alert.Realm, policy, ct);
+        var escalation = new Escalation(Guid.CreateVersion7(now), alert.Id, alert.Realm, policy, plan?.As<EscalationPolicy>(), now, 0, plan is null ? null : now, null, null, []);
+        var begun = await tx.ExecuteAsync($"""
+            insert into escalations (id, alert_id, realm, policy, document, started_at, next_step, next_at)
+            values ({escalation.Id}, {alert.Id}, {alert.Realm}, {policy}, {Queries.Jsonb(escalation.Policy, WireJson.Options)}, {now}, 0, {escalation.NextAt})
+            on conflict (alert_id, policy) where ended_at is null do nothing
+            """, ct) == 1;
+        if (begun && plan is not null)
+        {
+            await TakeStepAsync(tx, escalation, alert, now, ct);
+        }
+
+        return begun;
+    }
+
+    /// <summary>Takes the step that is due, and those after it as long as a step reaches nobody.</summary>
+    public async Task TakeStepAsync(NpgsqlTransaction tx, Escalation escalation, Alert alert, DateTimeOffset now, CancellationToken ct)
+    {
+        var policy = escalation.Policy!;
+        var number = escalation.NextStep;
+        var due = escalation.NextAt!.Value;
+        DateTimeOffset? next = null;
+        while (number < policy.Count && next is null)
+        {
+            var told = await ReachAsync(tx, policy[number], alert, now, ct);
+            var reason = policy.Reason(number);
+            var first = told.Min(one => one.At) is { } earliest && earliest > now ? earliest : now;
+            // The key lets one of two replicas through; the other's transaction ends here.
+            await tx.ExecuteAsync($"""
+                insert into escalation_steps (escalation_id, number, due_at, taken_at, told_at, reason, told)
+                values ({escalation.Id}, {number}, {due}, {now}, {first}, {reason}, {Queries.Jsonb(told, WireJson.Options)})
+                """, ct);
+            await notifications.EnqueueAsync(tx, [.. told.Where(one => one.At <= now).Select(one => Message(alert, policy.Name, one.Channel!, NotificationStatus.Firing, reason))], now, ct);
+            foreach (var later in told.Where(one => one.At > now))
+            {
+                var why = $"{reason}; {later.Note}";
+                await tx.ExecuteAsync($"""
+                    insert into escalation_calls (id, escalation_id, channel, due_at, reason)
+                    values ({Guid.CreateVersion7(now)}, {escalation.Id}, {later.Channel}, {later.At}, {why})
+                    """, ct);
+            }
+
+            // Nobody to wait for: the next step is due at once.
+            next = told.Any(one => one.Channel is not null) ? first + policy.Wait(number) : null;
+            (number, due) = (number + 1, now);
+        }
+
+        await tx.ExecuteAsync($"update escalations set next_step = {number}, next_at = {(number < policy.Count ? next : null)} where id = {escalation.Id}", ct);
+    }
+
+    /// <summary>Escalations whose step is due, for this transaction alone; other replicas pass them by.</summary>
+    public static Task<List<Escalation>> ClaimDueAsync(NpgsqlTransaction tx, DateTimeOffset now, int atMost, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            select {Columns} from escalations e join alerts a on a.id = e.alert_id
+            where e.ended_at is null and e.next_at <= {now} and a.state = 'firing' and a.suppressed_by = '[]'
+            order by e.next_at limit {atMost} for update of e skip locked
+            """, Read, ct);
+
+    /// <summary>Ends those whose alert needs nobody any more; when it is over, whoever was paged is told so.</summary>
+    /// <returns>How many changed.</returns>
+    public async Task<int> EndAsync(NpgsqlTransaction tx, AlertStore alerts, DateTimeOffset now, int atMost, CancellationToken ct)
+    {
+        var changed = await tx.QueryAsync($"""
+            select {Columns} from escalations e join alerts a on a.id = e.alert_id
+            where e.closed_at is null and (a.state = 'resolved' or (e.ended_at is null and a.state <> 'firing'))
+            order by e.id limit {atMost} for update of e skip locked
+            """, Read, ct);
+        foreach (var ofAlert in changed.GroupBy(escalation => escalation.AlertId))
+        {
+            var alert = (await alerts.FindAsync(ofAlert.Key, ct))!;
+            var act = alert.State == AlertState.Resolved ? alert.Resolved : alert.Acknowledged;
+            var reason = act?.By is { } by ? $"{WireJson.Name(alert.State.ToString())} by {by}" : WireJson.Name(alert.State.ToString());
+            var ids = ofAlert.Select(escalation => escalation.Id).ToArray();
+            await tx.ExecuteAsync($"""
+                update escalations set ended_at = coalesce(ended_at, {now}), end_reason = coalesce(end_reason, {reason}), next_at = null,
+                    closed_at = {(alert.State == AlertState.Resolved ? now : null as DateTimeOffset?)}
+                where id = any({ids})
+                """, ct);
+            await tx.ExecuteAsync($"update escalation_calls set settled_at = {now}, dropped = {reason} where escalation_id = any({ids}) and settled_at is null", ct);
+            if (alert.State == AlertState.Resolved)
+            {
+                await TellResolvedAsync(tx, ids, ofAlert.First().PolicyName, alert, now, ct);
+            }
+        }
+
+        return changed.Count;
+    }
+
+    /// <summary>Sends the later messages that are due; those of a suppressed alert wait.</summary>
+    /// <returns>How many.</returns>
+    public async Task<int> CallDueAsync(NpgsqlTransaction tx, AlertStore alerts, DateTimeOffset now, int atMost, CancellationToken ct)
+    {
+        var due = await tx.QueryAsync($"""
+            update escalation_calls c set settled_at = {now}
+            from (
+                select c.id, e.alert_id, e.policy from escalation_calls c join escalations e on e.id = c.escalation_id join alerts a on a.id = e.alert_id
+                where c.settled_at is null and c.due_at <= {now} and e.ended_at is null and a.state = 'firing' and a.suppressed_by = '[]'
+                order by c.due_at limit {atMost} for update of c skip locked) d
+            where c.id = d.id returning d.alert_id, d.policy, c.channel, c.reason
+            """, row => (Alert: row.GetGuid(0), Policy: row.GetString(1), Channel: row.GetString(2), Reason: row.GetString(3)), ct);
+        foreach (var call in due)
+        {
+            if (await alerts.FindAsync(call.Alert, ct) is { } alert)
+            {
+                await notifications.EnqueueAsync(tx, [Message(alert, call.Policy, call.Channel, NotificationStatus.Firing, call.Reason)], now, ct);
+            }
+        }
+
+        return due.Count;
+    }
+
+    /// <summary>What became of an alert's escalations, oldest first.</summary>
+    public async Task<List<Escalation>> OfAlertAsync(Guid alert, CancellationToken ct) =>
+        await WithStepsAsync(await db.QueryAsync($"select {Columns} from escalations e where e.alert_id = {alert} order by e.started_at, e.id limit 100", Read, ct), ct);
+
+    /// <summary>Those that run for critical alerts that nobody has acknowledged and nothing suppresses, with their steps. Takes no lock.</summary>
+    public async Task<List<Escalation>> RunningForCriticalAsync(Guid after, int atMost, CancellationToken ct) =>
+        await WithStepsAsync(await db.QueryAsync($"""
+            select {Columns} from escalations e join alerts a on a.id = e.alert_id
+            where e.ended_at is null and a.state = 'firing' and a.severity = 'critical' and a.suppressed_by = '[]' and a.name <> {EscalationWatchdog.AlertName} and e.id > {after}
+            order by e.id limit {atMost}
+            """, Read, ct), ct);
+
+    private async Task<List<Escalation>> WithStepsAsync(List<Escalation> escalations, CancellationToken ct)
+    {
+        var steps = (await db.QueryAsync($"""
+            select escalation_id, number, due_at, taken_at, told_at, reason, told::text from escalation_steps
+            where escalation_id = any({escalations.Select(one => one.Id).ToArray()}) order by escalation_id, number
+            """,
+            row => (Escalation: row.GetGuid(0), Step: new TakenStep(
+                row.GetInt32(1), row.GetTime(2), row.GetTime(3), row.GetTime(4), row.GetString(5), JsonSerializer.Deserialize<Told[]>(row.GetString(6), WireJson.Options)!)),
+            ct)).ToLookup(one => one.Escalation, one => one.Step);
+        return escalations.ConvertAll(one => one with { Steps = [.. steps[one.Id]] });
+    }
+
+    // Everybody that a step's targets mean at this moment, each channel once.
+    private async Task<IReadOnlyList<Told>> ReachAsync(NpgsqlTransaction tx, EscalationStep step, Alert alert, DateTimeOffset now, CancellationToken ct)
+    {
+        var told = new List<Told>();
+        foreach (var target in step.Targets)
+        {
+            switch (target.Type)
+            {
+                case TargetType.Channel:
+                    Add(new Told($"{target}", null, target.Name, now, ""));
+                    break;
+                case TargetType.User:
+                    await AddUserAsync($"{target}", target.Name);
+                    break;
+                case TargetType.Schedule:
+                    if (await OnCallStore.FindAsync(tx, PlanKind.Schedule, alert.Realm, target.Name, ct) is not { } plan)
+                    {
+                        Add(new Told($"{target}", null, null, null, "there is no such schedule"));
+                        break;
+                    }
+
+                    var overrides = await OnCallStore.OverridesAsync(tx, [plan.Id], now, now.AddTicks(10), ct);
+                    if (plan.As<Schedule>().WhoIsOnCall([.. overrides.Select(one => one.Override)], now) is { } user)
+                    {
+                        await AddUserAsync($"{target}", user);
+                    }
+                    else
+                    {
+                        Add(new Told($"{target}", null, null, null, "nobody is on call"));
+                    }
+
+                    break;
+            }
+        }
+
+        return told;
+
+        void Add(Told one)
+        {
+            if (one.Channel is null || told.All(other => other.Channel != one.Channel))
+            {
+                told.Add(one);
+            }
+        }
+
+        async Task AddUserAsync(string target, string name)
+        {
+            if (await OnCallStore.FindAsync(tx, PlanKind.User, alert.Realm, name, ct) is not { } plan)
+            {
+                Add(new Told(target, name, null, null, "there is no such user"));
+                return;
+            }
+
+            var urgency = options.UrgencyOf(alert.Severity);
+            var calls = plan.As<OnCallUser>().Calls(urgency, now);
+            foreach (var call in calls)
+            {
+                Add(new Told(target, name, PersonalChannels.NameOf(name, call.Method), call.At, call.Reason));
+            }
+
+            if (calls.Count == 0)
+            {
+                Add(new Told(target, name, null, null, $"has no contact method for {WireJson.Name(urgency.ToString())} urgency"));
+            }
+        }
+    }
+
+    // To every channel that was told that it fires. Times in documents are finer than those in columns, hence the millisecond.
+    private async Task TellResolvedAsync(NpgsqlTransaction tx, Guid[] escalations, string policy, Alert alert, DateTimeOffset now, CancellationToken ct)
+    {
+        var channels = await tx.QueryAsync($"""
+            select distinct channel from (
+                select one->>'channel' as channel from escalation_steps s cross join jsonb_array_elements(s.told) as t (one)
+                where s.escalation_id = any({escalations}) and (one->>'at')::timestamptz <= s.taken_at + interval '1 millisecond'
+                union all
+                select channel from escalation_calls where escalation_id = any({escalations}) and settled_at is not null and dropped is null) told
+            where channel is not null order by channel
+            """, row => row.GetString(0), ct);
+        await notifications.EnqueueAsync(tx, [.. channels.Select(channel => Message(alert, policy, channel, NotificationStatus.Resolved, "all alerts resolved"))], now, ct);
+    }
+
+    private static OutgoingNotification Message(Alert alert, string policy, string channel, NotificationStatus status, string reason) => new(
+        alert.Realm,
+        channel,
+        new NotificationContent(status, policy, GroupKey(alert), new Dictionary<string, string>(alert.GroupLabels) { ["alertname"] = alert.Name }, reason, [alert.Told(status)]),
+        Kind);
+
+    private static string GroupKey(Alert alert) => $"{alert.Realm}/escalation:{alert.Id}";
+
+    private static Escalation Read(NpgsqlDataReader row) => new(
+        row.GetGuid(0), row.GetGuid(1), row.GetString(2), row.GetString(3), row.IsDBNull(4) ? null : JsonSerializer.Deserialize<EscalationPolicy>(row.GetString(4), WireJson.Options),
+        row.GetTime(5), row.GetInt32(6), row.GetTimeOrNull(7), row.GetTimeOrNull(8), row.GetOrNull(9, row.GetString), []);
+}
