@@ -1,4 +1,6 @@
 using System.Diagnostics.Metrics;
+using Platform.Alerting.Channels;
+using Platform.Alerting.Notifications;
 using Platform.Contracts;
 using Platform.ServiceDefaults;
 
@@ -12,6 +14,7 @@ public sealed class AlertingMetrics : IDisposable
     private readonly Counter<long> _hits;
     private readonly Counter<long> _folded;
     private readonly Counter<long> _fired;
+    private readonly Counter<long> _written;
     private readonly Counter<long> _attempts;
     private readonly Histogram<double> _latency;
 
@@ -21,7 +24,8 @@ public sealed class AlertingMetrics : IDisposable
         _hits = _meter.CreateCounter<long>("alerting_rule_hits", null, "Events that a rule matched.");
         _folded = _meter.CreateCounter<long>("alerting_groups_folded", null, "Groups beyond the limit of a rule, counted together as one.");
         _fired = _meter.CreateCounter<long>("alerting_alerts_fired", null, "Alerts that began.");
-        _attempts = _meter.CreateCounter<long>("alerting_notification_attempts", null, "Attempts to tell people, by outcome.");
+        _written = _meter.CreateCounter<long>("alerting_notifications_written", null, "Notifications that people are to get.");
+        _attempts = _meter.CreateCounter<long>("alerting_notification_attempts", null, "Attempts to tell people, by kind of channel and outcome.");
         _latency = _meter.CreateHistogram(
             "alerting_notification_delivery",
             "s",
@@ -40,7 +44,11 @@ public sealed class AlertingMetrics : IDisposable
     public void Fired(string source, Severity severity) =>
         _fired.Add(1, new("source", source), new("severity", WireJson.Name(severity.ToString())));
 
-    public void Attempted(string channel, string outcome) => _attempts.Add(1, new("channel", channel), new("outcome", outcome));
+    public void Written(int notifications) => _written.Add(notifications);
+
+    /// <param name="kind">Of the channel; null when there is none of the name any more. Not the name: people choose those.</param>
+    public void Attempted(ChannelKind? kind, DeliveryOutcome outcome) =>
+        _attempts.Add(1, new("channel", kind is { } known ? WireJson.Name(known.ToString()) : "unknown"), new("outcome", WireJson.Name(outcome.ToString())));
 
     public void Delivered(TimeSpan sinceWritten) => _latency.Record(sinceWritten.TotalSeconds);
 

@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Text.Json;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Channels;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Rules;
 using Platform.Alerting.Windows;
@@ -111,7 +112,7 @@ public sealed class AlertTests
     {
         var answer = Answer.Of(HttpStatusCode.TooManyRequests, retryAfter is { } wait ? TimeSpan.FromSeconds(wait) : null, "");
 
-        Assert.Equal(new Verdict(NotificationState.Pending, Noon.AddSeconds(seconds)), Verdict.On(answer, attempt, Noon, Noon, jitter, new NotificationOptions()));
+        Assert.Equal(new Verdict(NotificationState.Pending, Noon.AddSeconds(seconds)), Verdict.On(answer, attempt, Noon, TimeSpan.FromHours(72), Noon, jitter, new NotificationOptions()));
     }
 
     [Fact]
@@ -120,10 +121,10 @@ public sealed class AlertTests
         var options = new NotificationOptions();
         var busy = Answer.Of(HttpStatusCode.ServiceUnavailable, null, "");
 
-        Assert.Equal(NotificationState.Failed, Verdict.On(Answer.Of(HttpStatusCode.NotFound, null, ""), 1, Noon, Noon, 0, options).State);
-        Assert.Equal(NotificationState.Pending, Verdict.On(busy, 200, Noon, Noon.AddHours(71), 0, options).State);
-        Assert.Equal(NotificationState.Failed, Verdict.On(busy, 200, Noon, Noon.AddHours(72), 0, options).State);
-        Assert.Equal(NotificationState.Delivered, Verdict.On(Answer.Of(HttpStatusCode.OK, null, ""), 200, Noon, Noon.AddHours(80), 0, options).State);
+        Assert.Equal(NotificationState.Failed, Verdict.On(Answer.Of(HttpStatusCode.NotFound, null, ""), 1, Noon, options.Deadline, Noon, 0, options).State);
+        Assert.Equal(NotificationState.Pending, Verdict.On(busy, 200, Noon, options.Deadline, Noon.AddHours(71), 0, options).State);
+        Assert.Equal(NotificationState.Failed, Verdict.On(busy, 200, Noon, options.Deadline, Noon.AddHours(72), 0, options).State);
+        Assert.Equal(NotificationState.Delivered, Verdict.On(Answer.Of(HttpStatusCode.OK, null, ""), 200, Noon, options.Deadline, Noon.AddHours(80), 0, options).State);
     }
 
     [Fact]

@@ -71,7 +71,9 @@ public sealed class AccessTests(PlatformFixture fixture)
         POST   /monitoring/alerts/{id}/acknowledge/                        moderator
         POST   /monitoring/alerts/{id}/resolve/                            moderator
         GET    /api/v1/monitoring/notifications                            moderator
+        POST   /api/v1/monitoring/notifications/{id}/retry                 moderator
         GET    /api/v1/monitoring/channels                                 moderator
+        POST   /api/v1/monitoring/channels/{id}/test                       moderator
         GET    /api/v1/monitoring/channels/{id}                            moderator
         POST   /api/v1/monitoring/channels                                 admin
         PUT    /api/v1/monitoring/channels/{id}                            admin

@@ -1,10 +1,15 @@
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
+using Platform.Alerting.Notifications;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Channels;
+
+/// <summary>What came of a test.</summary>
+/// <param name="NotificationId">Under which the log of notifications has it.</param>
+public sealed record ChannelTest(Guid NotificationId, bool Delivered, Attempt Attempt);
 
 /// <summary>Make, look at, change, remove and try channels. Secrets go in and never come out.</summary>
 public static class ChannelsApi
@@ -18,6 +23,14 @@ public static class ChannelsApi
         builder.Services.AddSingleton<SettingsChannels>();
         builder.Services.AddSingleton<ChannelSecrets>();
         builder.Services.AddSingleton<ChannelStore>();
+        builder.AddOutboundHttpClient(OutboundPost.Client);
+        builder.Services.AddSingleton<OutboundPost>();
+        builder.Services.AddSingleton<INotifier, EmailNotifier>();
+        builder.Services.AddSingleton<INotifier, SlackNotifier>();
+        builder.Services.AddSingleton<INotifier, TeamsNotifier>();
+        builder.Services.AddSingleton<INotifier, PagerdutyNotifier>();
+        builder.Services.AddSingleton<INotifier, WebhookNotifier>();
+        builder.Services.AddSingleton<INotifier, NtfyNotifier>();
         return builder;
     }
 
@@ -32,6 +45,7 @@ public static class ChannelsApi
         write.MapPost("/channels", CreateAsync);
         write.MapPut("/channels/{id:guid}", ChangeAsync);
         write.MapDelete("/channels/{id:guid}", DeleteAsync);
+        app.MapPost("/api/v1/monitoring/channels/{id:guid}/test", TestAsync).WithTags("Channels").RequireAuthorization(Access.ModeratorWrite);
         return app;
     }
 
@@ -178,6 +192,43 @@ public static class ChannelsApi
         await tx.SendAsync(caller.Did("channel.deleted", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
         await tx.CommitAsync(ct);
         return TypedResults.NoContent();
+    }
+
+    /// <summary>Sends a real notification the way all of them go, past buckets and pauses, and answers what the receiver said. One attempt; no fallback.</summary>
+    private static async Task<Results<Ok<Envelope<ChannelTest>>, NotFound, ProblemHttpResult>> TestAsync(
+        Guid id, Caller caller, ChannelStore channels, DeliveryStore deliveries, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        if (await channels.FindAsync(id, ct) is not { } channel)
+        {
+            return TypedResults.NotFound();
+        }
+
+        // A channel of all realms reaches people outside of the caller's.
+        if (!caller.Reaches(channel.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var now = clock.GetUtcNow();
+        var notification = Guid.CreateVersion7(now);
+        var labels = new Dictionary<string, string> { ["alertname"] = "ChannelTest", ["channel"] = channel.Name, ["severity"] = "info" };
+        var alert = new ToldAlert(
+            Guid.Empty, Alerts.Fingerprint.Of(labels), "ChannelTest", Severity.Info, NotificationStatus.Firing, labels,
+            new Dictionary<string, string> { ["summary"] = $"This is a test of the channel {channel.Name}. Nothing is wrong." }, now, null, null, null, "");
+        var content = new NotificationContent(
+            NotificationStatus.Firing, channel.Name, $"test:{notification}", new Dictionary<string, string> { ["alertname"] = "ChannelTest" }, $"{caller.Subject} asked for a test", [alert]);
+
+        Claimed claimed;
+        await using (var connection = await db.OpenConnectionAsync(ct))
+        {
+            await using var tx = await connection.BeginTransactionAsync(ct);
+            claimed = await deliveries.ClaimNewAsync(tx, new OutgoingNotification(channel.Realm, channel.Name, content, "test"), notification, Dispatcher.TestLease, now, ct);
+            await tx.SendAsync(caller.Did("channel.tested", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
+            await tx.CommitAsync(ct);
+        }
+
+        var attempt = (await dispatcher.DeliverNowAsync(claimed, channel)).Attempt!;
+        return TypedResults.Ok(Envelope.Of(new ChannelTest(notification, attempt.Outcome == DeliveryOutcome.Accepted, attempt)));
     }
 
     private static ProblemHttpResult MadeBySettings() => TypedResults.Problem(

@@ -47,17 +47,17 @@ public static class Webhook
         var told = mostAlerts > 0 ? content.Alerts.Take(mostAlerts).ToList() : content.Alerts;
         return JsonSerializer.SerializeToUtf8Bytes(
             new Payload(
-                content.Receiver,
+                "4",
+                content.GroupKey,
+                content.TruncatedAlerts + content.Alerts.Count - told.Count,
                 Word(content.Status),
-                [.. told.Select(alert => Item.Of(alert, externalUrl))],
+                content.Receiver,
                 Sorted(content.GroupLabels),
                 content.CommonLabels(),
                 content.CommonAnnotations(),
                 externalUrl,
-                "4",
-                content.GroupKey,
-                content.TruncatedAlerts + content.Alerts.Count - told.Count,
-                content.Reason),
+                content.Reason,
+                [.. told.Select(alert => Item.Of(alert, externalUrl))]),
             Json);
     }
 
@@ -88,17 +88,17 @@ public static class Webhook
     private static SortedDictionary<string, string> Sorted(IReadOnlyDictionary<string, string> labels) => new(labels.ToDictionary(), StringComparer.Ordinal);
 
     private sealed record Payload(
-        string Receiver,
+        string Version,
+        string GroupKey,
+        int TruncatedAlerts,
         string Status,
-        IReadOnlyList<Item> Alerts,
+        string Receiver,
         IReadOnlyDictionary<string, string> GroupLabels,
         IReadOnlyDictionary<string, string> CommonLabels,
         IReadOnlyDictionary<string, string> CommonAnnotations,
         [property: JsonPropertyName("externalURL")] string ExternalUrl,
-        string Version,
-        string GroupKey,
-        int TruncatedAlerts,
-        [property: JsonPropertyName("notification_reason")] string NotificationReason);
+        [property: JsonPropertyName("notification_reason")] string NotificationReason,
+        IReadOnlyList<Item> Alerts);
 
     private sealed record Item(
         string Status,
@@ -116,7 +116,7 @@ public static class Webhook
             Sorted(alert.Annotations),
             alert.StartsAt.UtcDateTime,
             alert.Status == NotificationStatus.Resolved && alert.EndsAt is { } end ? end.UtcDateTime : DateTime.SpecifyKind(DateTime.MinValue, DateTimeKind.Utc),
-            alert.GeneratorUrl.Length > 0 || externalUrl.Length == 0 ? alert.GeneratorUrl : $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}",
+            alert.GeneratorUrl.Length > 0 || externalUrl.Length == 0 || alert.Id == Guid.Empty ? alert.GeneratorUrl : $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}",
             alert.Fingerprint);
     }
 }

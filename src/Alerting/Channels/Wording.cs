@@ -31,6 +31,7 @@ public static class Wording
 
     /// <summary>Where one reads more; empty when nobody said where the platform is.</summary>
     public static string Link(ToldAlert alert, string externalUrl) =>
+        alert.Id == Guid.Empty ? externalUrl :
         alert.Annotations.GetValueOrDefault("runbook_url") is { Length: > 0 } runbook && Uri.TryCreate(runbook, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && externalUrl.Length == 0 ? runbook
         : externalUrl.Length == 0 ? alert.GeneratorUrl
         : $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}";

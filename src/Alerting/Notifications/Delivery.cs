@@ -22,9 +22,9 @@ public sealed class NotificationOptions : IValidatableObject
     [Setting("ALERT_WEBHOOK_TIMEOUT_SECONDS"), Range(1, 120)]
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Webhooks on their way at once, per process.</summary>
+    /// <summary>Notifications on their way at once, per process; one channel gets at most half of it.</summary>
     [Setting("ALERT_NOTIFICATION_CONCURRENCY"), Range(1, 256)]
-    public int Concurrency { get; init; } = 16;
+    public int Concurrency { get; init; } = 64;
 
     /// <summary>A notification that nobody accepted for this long is given up.</summary>
     [Setting("ALERT_NOTIFICATION_DEADLINE_HOURS"), Range(1, 720)]
@@ -102,8 +102,10 @@ public sealed record Answer(DeliveryOutcome Outcome, string Reason, int? StatusC
 public sealed record Verdict(NotificationState State, DateTimeOffset? NextAttemptAt)
 {
     /// <param name="attempt">Number of the attempt that was answered, from 1.</param>
+    /// <param name="since">From when the deadline counts.</param>
+    /// <param name="deadline">How long it is tried.</param>
     /// <param name="jitter">From 0 to 1; spreads attempts that failed together.</param>
-    public static Verdict On(Answer answer, int attempt, DateTimeOffset createdAt, DateTimeOffset now, double jitter, NotificationOptions options)
+    public static Verdict On(Answer answer, int attempt, DateTimeOffset since, TimeSpan deadline, DateTimeOffset now, double jitter, NotificationOptions options)
     {
         switch (answer.Outcome)
         {
@@ -118,7 +120,7 @@ public sealed record Verdict(NotificationState State, DateTimeOffset? NextAttemp
                 // Asked to wait, we do not come earlier; only the longest pause bounds it.
                 var asked = answer.RetryAfter is { } wish && wish < options.LongestPause ? wish : answer.RetryAfter is null ? TimeSpan.Zero : options.LongestPause;
                 var next = now + (asked > pause ? asked : pause);
-                return next > createdAt + options.Deadline ? new(NotificationState.Failed, null) : new(NotificationState.Pending, next);
+                return next > since + deadline ? new(NotificationState.Failed, null) : new(NotificationState.Pending, next);
         }
     }
 }

@@ -1,30 +1,70 @@
+using System.Collections.Concurrent;
+using System.Threading.Channels;
 using Npgsql;
+using Platform.Alerting.Channels;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
+using Channel = Platform.Alerting.Channels.Channel;
 
 namespace Platform.Alerting.Notifications;
 
 /// <summary>
 /// Sends what is due. Woken within the process as soon as an alert is committed, by NOTIFY for what other replicas wrote, and once a
-/// second for retries. A notification is claimed for a while, sent outside of any transaction, and then settled: a crash in between
-/// sends it again, with the same id, and never loses it.
+/// second for retries and deadlines. Notifications are claimed for a while, many at a time, sent outside of any transaction, and settled,
+/// many at a time: a crash in between sends one again, with the same id, and never loses it.
 /// </summary>
-public sealed partial class Dispatcher(
-    NpgsqlDataSource db,
-    NotificationStore notifications,
-    WebhookSender sender,
-    NotificationOptions options,
-    AlertingMetrics metrics,
-    TimeProvider clock,
-    ILogger<Dispatcher> logger) : BackgroundService
+public sealed partial class Dispatcher : BackgroundService
 {
+    /// <summary>Longer than any attempt takes: nobody else sends a test while its asker does.</summary>
+    public static readonly TimeSpan TestLease = TimeSpan.FromMinutes(10);
+
+    private const int MostSettledAtOnce = 256;
+    private const int MostOverdueAtOnce = 500;
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan SettleTime = TimeSpan.FromSeconds(20);
 
+    private readonly NpgsqlDataSource _db;
+    private readonly DeliveryStore _deliveries;
+    private readonly ChannelStore _channels;
+    private readonly SettingsChannels _settings;
+    private readonly Dictionary<ChannelKind, INotifier> _notifiers;
+    private readonly NotificationOptions _options;
+    private readonly FlowOptions _flow;
+    private readonly ChannelSettings _channelSettings;
+    private readonly AlertingMetrics _metrics;
+    private readonly TimeProvider _clock;
+    private readonly ILogger<Dispatcher> _logger;
+
+    /// <summary>The longest that one attempt takes.</summary>
+    private readonly TimeSpan _patience;
+
     // Holds at most one permit: "there may be something to send".
     private readonly SemaphoreSlim _wake = new(0, 1);
-    private readonly HashSet<Task> _running = [];
+    private readonly SemaphoreSlim _senders;
+    private readonly ConcurrentDictionary<(string Realm, string Name), Lane> _lanes = new();
+    private readonly Channel<Settlement> _settlements;
+
+    // Stored channels as last seen, with their secrets opened; replaced when a claim shows another version.
+    private readonly ConcurrentDictionary<Guid, Channel> _known = new();
     private int _busy;
+
+    public Dispatcher(
+        NpgsqlDataSource db, DeliveryStore deliveries, ChannelStore channels, SettingsChannels settings, IEnumerable<INotifier> notifiers, NotificationOptions options, FlowOptions flow,
+        ChannelSettings channelSettings, SmtpSettings smtp, AlertingMetrics metrics, TimeProvider clock, ILogger<Dispatcher> logger)
+    {
+        (_db, _deliveries, _channels, _settings, _options, _flow, _channelSettings, _metrics, _clock, _logger) =
+            (db, deliveries, channels, settings, options, flow, channelSettings, metrics, clock, logger);
+        _notifiers = notifiers.ToDictionary(notifier => notifier.Kind);
+        // A bot makes two requests for one notification.
+        _patience = TimeSpan.FromTicks(Math.Max(2 * options.Timeout.Ticks, smtp.Timeout.Ticks));
+        _senders = new SemaphoreSlim(options.Concurrency);
+        _settlements = System.Threading.Channels.Channel.CreateBounded<Settlement>(new BoundedChannelOptions(4 * MostSettledAtOnce) { SingleReader = true });
+    }
+
+    private TimeSpan Lease => _patience + SettleTime;
+
+    // So many are held in hand that senders need not wait for the next claim.
+    private int MostInHand => 4 * _options.Concurrency;
 
     /// <summary>From any thread: look now instead of at the next poll.</summary>
     public void Wake()
@@ -39,26 +79,42 @@ public sealed partial class Dispatcher(
         }
     }
 
+    /// <summary>Sends one that the caller has claimed, past buckets and pauses, and settles it.</summary>
+    public async Task<Settlement> DeliverNowAsync(Claimed claimed, Channel channel)
+    {
+        var settlement = await AttemptAsync(claimed, channel);
+        await _deliveries.SettleAsync([settlement], _clock.GetUtcNow(), CancellationToken.None);
+        return settlement;
+    }
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        if (options.WebhookUrls.Count == 0)
+        if (_settings.All.Count == 0)
         {
             NoChannel();
-            return;
         }
 
-        var listening = db.ListenAsync("notifications", Wake, ListeningFailed, clock, stoppingToken);
+        var settling = SettleAsync();
+        var listening = _db.ListenAsync("notifications", Wake, ListeningFailed, _clock, stoppingToken);
+        var nextLook = _clock.GetTimestamp();
         while (!stoppingToken.IsCancellationRequested)
         {
             try
             {
-                _running.RemoveWhere(task => task.IsCompleted);
-                var free = options.Concurrency - Volatile.Read(ref _busy);
-                var claimed = free > 0 ? await notifications.ClaimAsync(free, options.Timeout + SettleTime, clock.GetUtcNow(), stoppingToken) : [];
-                foreach (var notification in claimed)
+                if (_clock.GetElapsedTime(nextLook) >= TimeSpan.Zero)
                 {
-                    Interlocked.Increment(ref _busy);
-                    _running.Add(DeliverAsync(notification));
+                    nextLook = _clock.GetTimestamp() + (long)(Poll.TotalSeconds * _clock.TimestampFrequency);
+                    await GiveUpOverdueAsync(stoppingToken);
+                }
+
+                if (Volatile.Read(ref _busy) < MostInHand)
+                {
+                    var claimed = await _deliveries.ClaimAsync(RoomFor, Lease, _clock.GetUtcNow(), stoppingToken);
+                    await LearnAsync(claimed, stoppingToken);
+                    foreach (var one in claimed)
+                    {
+                        Take(one, stoppingToken);
+                    }
                 }
 
                 await _wake.WaitAsync(Poll, stoppingToken);
@@ -66,7 +122,7 @@ public sealed partial class Dispatcher(
             catch (Exception error) when (!stoppingToken.IsCancellationRequested)
             {
                 DispatchFailed(error);
-                await Task.Delay(Poll, clock, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(Poll, _clock, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
             catch (OperationCanceledException)
             {
@@ -74,68 +130,295 @@ public sealed partial class Dispatcher(
             }
         }
 
-        // What is on its way comes to its end; it is bounded by the timeout.
-        await Task.WhenAll(_running);
+        // What is on its way comes to its end; it is bounded by the timeouts.
+        while (Volatile.Read(ref _busy) > 0)
+        {
+            await _wake.WaitAsync(Poll, CancellationToken.None);
+        }
+
+        _settlements.Writer.Complete();
+        await settling;
         await listening;
     }
 
-    private async Task DeliverAsync(Claimed notification)
+    // In hand are those that wait for a sender here, too: one slow channel must not fill both hands.
+    private Room RoomFor(ChannelQueue queue)
+    {
+        var inHand = _lanes.TryGetValue((queue.Realm, queue.Name), out var lane) ? lane.InHand : 0;
+        var space = Math.Min(MostInHand - Volatile.Read(ref _busy), MostInHand / 2 - inHand);
+        return Flow.Of(queue, RatePerMinute(queue), space, _flow, _clock.GetUtcNow());
+    }
+
+    private int RatePerMinute(ChannelQueue queue)
+    {
+        var known = queue.Stored is null ? _settings.Find(queue.Name) : null;
+        return queue.RatePerMinute ?? known?.RatePerMinute ?? ((queue.Kind ?? known?.Kind) is ChannelKind.Webhook or null ? 0 : _channelSettings.RatePerMinute);
+    }
+
+    private TimeSpan DeadlineOf(Channel? channel, string kind) =>
+        channel?.Deadline ?? (channel?.Fallback is not null && kind != "fallback" ? _channelSettings.FallbackAfter : _options.Deadline);
+
+    private void Take(Claimed claimed, CancellationToken stopping)
+    {
+        var lane = _lanes.GetOrAdd((claimed.ChannelRealm, claimed.Channel), _ => new Lane(Math.Max(1, _options.Concurrency / 2)));
+        Interlocked.Increment(ref _busy);
+        Interlocked.Increment(ref lane.InHand);
+        if (!claimed.IsProbe)
+        {
+            lane.Trust();
+        }
+
+        _ = DeliverAsync(claimed, lane, stopping);
+    }
+
+    private async Task DeliverAsync(Claimed claimed, Lane lane, CancellationToken stopping)
     {
         try
         {
-            var started = clock.GetTimestamp();
-            var answer = await sender.SendAsync(notification);
-            var now = clock.GetUtcNow();
-            var verdict = Verdict.On(answer, notification.Attempt, notification.CreatedAt, now, Random.Shared.NextDouble(), options);
-            // A claim must be settled even when the process is being stopped.
-            await notifications.SettleAsync(
-                notification,
-                new Attempt(notification.Attempt, now, clock.GetElapsedTime(started).TotalMilliseconds, answer.StatusCode, answer.Outcome, answer.Reason, answer.Response),
-                verdict,
-                CancellationToken.None);
-            metrics.Attempted(notification.Channel, WireJson.Name(answer.Outcome.ToString()));
-            Report(notification, answer, verdict, now);
+            Settlement settlement;
+            // The lane first: whoever waits for a slow channel must not hold a sender meanwhile.
+            await lane.Senders.WaitAsync(CancellationToken.None);
+            try
+            {
+                await _senders.WaitAsync(CancellationToken.None);
+                try
+                {
+                    // Too late in the claim, or the channel stopped answering while this one waited: others may have it.
+                    settlement = stopping.IsCancellationRequested || (lane.Silent >= _flow.CircuitFailures && !claimed.IsProbe) || _clock.GetUtcNow() + _patience > claimed.Until
+                        ? new Settlement(claimed, null, null, null, new Verdict(NotificationState.Pending, _clock.GetUtcNow()))
+                        : await AttemptAsync(claimed, ChannelOf(claimed));
+                    lane.Heard(settlement.Answer);
+                }
+                finally
+                {
+                    _senders.Release();
+                }
+            }
+            finally
+            {
+                lane.Senders.Release();
+            }
+
+            await _settlements.Writer.WriteAsync(settlement, CancellationToken.None);
         }
         catch (Exception error)
         {
             // Claimed but not settled: it is sent again when the claim ends.
             DispatchFailed(error);
-        }
-        finally
-        {
-            Interlocked.Decrement(ref _busy);
-            // There is room again, and the next notification of the same alert may go.
-            Wake();
+            Done(lane);
         }
     }
 
-    private void Report(Claimed notification, Answer answer, Verdict verdict, DateTimeOffset now)
+    private void Done(Lane lane)
+    {
+        Interlocked.Decrement(ref lane.InHand);
+        Interlocked.Decrement(ref _busy);
+        // There is room again, and the next notification of the same group may go.
+        Wake();
+    }
+
+    private async Task<Settlement> AttemptAsync(Claimed claimed, Channel? channel)
+    {
+        var started = _clock.GetTimestamp();
+        var answer = await AskAsync(claimed, channel);
+        var now = _clock.GetUtcNow();
+        var attempt = new Attempt(claimed.Attempt, now, _clock.GetElapsedTime(started).TotalMilliseconds, answer.StatusCode, answer.Outcome, answer.Reason, answer.Response);
+        // Whoever tries a channel wants to know now; nobody is told again later.
+        var deadline = claimed.Kind == "test" ? TimeSpan.Zero : DeadlineOf(channel, claimed.Kind);
+        var verdict = Verdict.On(answer, claimed.Attempt, claimed.Since, deadline, now, Random.Shared.NextDouble(), _options);
+        _metrics.Attempted(channel?.Kind, answer.Outcome);
+        Report(claimed, answer, verdict, now);
+        return new Settlement(claimed, channel, attempt, answer, verdict);
+    }
+
+    private async Task<Answer> AskAsync(Claimed claimed, Channel? channel)
+    {
+        if (channel is null)
+        {
+            // A setting that is missing may come back, and must find its notifications waiting; a channel that somebody deleted does not.
+            return claimed.ChannelRealm == Realm.All
+                ? new(DeliveryOutcome.TryAgain, $"no channel {claimed.Channel} is known here; it was removed from the settings or deleted")
+                : new(DeliveryOutcome.Refused, "the channel was deleted");
+        }
+
+        if (channel.SecretsAreLost)
+        {
+            return new(DeliveryOutcome.TryAgain, "the stored secrets of the channel cannot be read; set them again");
+        }
+
+        try
+        {
+            return await _notifiers[channel.Kind].SendAsync(channel, claimed.Message);
+        }
+        catch (Exception error)
+        {
+            // A fault of ours must not hold up what comes after it for ever; it is tried again and then given up like any other.
+            NotifierFailed(error, claimed.Id, channel.Name);
+            return new(DeliveryOutcome.TryAgain, $"sending failed here with {error.GetType().Name}; the log has more");
+        }
+    }
+
+    // One transaction for all answers that have come while the one before was committed.
+    private async Task SettleAsync()
+    {
+        var batch = new List<Settlement>();
+        while (await _settlements.Reader.WaitToReadAsync())
+        {
+            batch.Clear();
+            while (batch.Count < MostSettledAtOnce && _settlements.Reader.TryRead(out var one))
+            {
+                batch.Add(one);
+            }
+
+            try
+            {
+                await _deliveries.SettleAsync(batch, _clock.GetUtcNow(), CancellationToken.None);
+            }
+            catch (Exception error)
+            {
+                DispatchFailed(error);
+                await SettleEachAsync(batch);
+            }
+
+            foreach (var one in batch)
+            {
+                Done(_lanes[(one.Claimed.ChannelRealm, one.Claimed.Channel)]);
+            }
+        }
+    }
+
+    // What cannot be settled must not keep the others from it. What fails here is sent again when its claim ends.
+    private async Task SettleEachAsync(List<Settlement> batch)
+    {
+        foreach (var one in batch)
+        {
+            try
+            {
+                await _deliveries.SettleAsync([one], _clock.GetUtcNow(), CancellationToken.None);
+            }
+            catch (Exception error)
+            {
+                DispatchFailed(error);
+            }
+        }
+    }
+
+    private async Task GiveUpOverdueAsync(CancellationToken ct)
+    {
+        await _deliveries.EnsureStatesAsync(ct);
+        var busy = await _deliveries.BusyAsync(ct);
+        if (busy.Count == 0)
+        {
+            return;
+        }
+
+        await LearnAsync([.. busy.Where(one => one.Stored is not null).Select(one => one.Stored!.Value)], ct);
+        var now = _clock.GetUtcNow();
+        var deadlines = busy.ConvertAll(one =>
+        {
+            var channel = one.Stored is { } stored ? _known.GetValueOrDefault(stored.Id) : _settings.Find(one.Name);
+            return (one.Realm, one.Name, now - DeadlineOf(channel, "alert"), now - DeadlineOf(channel, "fallback"));
+        });
+        var overdue = await _deliveries.ClaimOverdueAsync(deadlines, MostOverdueAtOnce, Lease, now, ct);
+        if (overdue.Count == 0)
+        {
+            return;
+        }
+
+        await LearnAsync(overdue, ct);
+        var settled = new List<Settlement>();
+        foreach (var one in overdue)
+        {
+            const string reason = "the deadline passed before it could be sent";
+            settled.Add(new Settlement(one, ChannelOf(one), new Attempt(one.Attempt, now, 0, null, DeliveryOutcome.TryAgain, reason, ""), null, new Verdict(NotificationState.Failed, null)));
+            GivenUp(one.Id, one.Content.GroupKey, one.Channel, one.Attempt, reason);
+        }
+
+        await _deliveries.SettleAsync(settled, now, ct);
+        Wake();
+    }
+
+    private Task LearnAsync(List<Claimed> claimed, CancellationToken ct) =>
+        LearnAsync([.. claimed.Where(one => one.Stored is not null).Select(one => one.Stored!.Value).Distinct()], ct);
+
+    private async Task LearnAsync((Guid Id, int Version)[] stored, CancellationToken ct)
+    {
+        var stale = stored.Where(one => !_known.TryGetValue(one.Id, out var known) || known.Version != one.Version).Select(one => one.Id).ToArray();
+        if (stale.Length > 0)
+        {
+            foreach (var channel in await _channels.GetAsync(stale, ct))
+            {
+                _known[channel.Id] = channel;
+            }
+        }
+    }
+
+    private Channel? ChannelOf(Claimed claimed) =>
+        claimed.Stored is { } stored ? _known.GetValueOrDefault(stored.Id) : claimed.ChannelRealm == Realm.All ? _settings.Find(claimed.Channel) : null;
+
+    private void Report(Claimed claimed, Answer answer, Verdict verdict, DateTimeOffset now)
     {
         if (verdict.State == NotificationState.Delivered)
         {
-            metrics.Delivered(now - notification.CreatedAt);
+            _metrics.Delivered(now - claimed.CreatedAt);
         }
         else if (verdict.State == NotificationState.Failed)
         {
-            GivenUp(notification.Id, notification.Content.GroupKey, notification.Channel, notification.Attempt, answer.Reason);
+            GivenUp(claimed.Id, claimed.Content.GroupKey, claimed.Channel, claimed.Attempt, answer.Reason);
         }
         else
         {
-            WillTryAgain(notification.Id, notification.Channel, notification.Attempt, answer.Reason, verdict.NextAttemptAt!.Value);
+            WillTryAgain(claimed.Id, claimed.Channel, claimed.Attempt, answer.Reason, verdict.NextAttemptAt!.Value);
         }
     }
 
     public override void Dispose()
     {
         _wake.Dispose();
+        _senders.Dispose();
+        foreach (var lane in _lanes.Values)
+        {
+            lane.Senders.Dispose();
+        }
+
         base.Dispose();
     }
 
-    [LoggerMessage(LogLevel.Warning, "ALERT_WEBHOOK_URL is not set: alerts are kept and listed, but nobody is told")]
+    /// <summary>What this process has in hand for one channel. As many lanes as channels that ever had something to tell here.</summary>
+    private sealed class Lane(int senders)
+    {
+        public int InHand;
+        private int _silent;
+
+        public SemaphoreSlim Senders { get; } = new(senders);
+
+        /// <summary>Answers in a row that were none, since the channel was last found well when claiming.</summary>
+        public int Silent => Volatile.Read(ref _silent);
+
+        /// <summary>What all replicas know says that the channel answers.</summary>
+        public void Trust() => Volatile.Write(ref _silent, 0);
+
+        public void Heard(Answer? answer)
+        {
+            if (answer is { Outcome: DeliveryOutcome.TryAgain, StatusCode: not 429 })
+            {
+                Interlocked.Increment(ref _silent);
+            }
+            else if (answer is not null)
+            {
+                Volatile.Write(ref _silent, 0);
+            }
+        }
+    }
+
+    [LoggerMessage(LogLevel.Warning, "No setting makes a channel (ALERT_WEBHOOK_URL, ALERT_EMAIL_RECIPIENTS, ALERT_SLACK_WEBHOOK_URL, …): only channels that realms made are told of alerts")]
     private partial void NoChannel();
 
     [LoggerMessage(LogLevel.Warning, "Sending notifications failed; trying again")]
     private partial void DispatchFailed(Exception error);
+
+    [LoggerMessage(LogLevel.Error, "Notification {Notification} could not be made for {Channel}; trying again")]
+    private partial void NotifierFailed(Exception error, Guid notification, string channel);
 
     [LoggerMessage(LogLevel.Warning, "Listening for notifications failed: {Reason}. New ones of other replicas are found by polling meanwhile")]
     private partial void ListeningFailed(string reason);
@@ -143,6 +426,6 @@ public sealed partial class Dispatcher(
     [LoggerMessage(LogLevel.Warning, "Notification {Notification} over {Channel} was not accepted at attempt {Attempt}: {Reason}. Next attempt at {Next}")]
     private partial void WillTryAgain(Guid notification, string channel, int attempt, string reason, DateTimeOffset next);
 
-    [LoggerMessage(LogLevel.Error, "Notification {Notification} of the group {Group} over {Channel} is given up after attempt {Attempt}: {Reason}")]
+    [LoggerMessage(LogLevel.Error, "Notification {Notification} about {Group} over {Channel} is given up after attempt {Attempt}: {Reason}")]
     private partial void GivenUp(Guid notification, string group, string channel, int attempt, string reason);
 }

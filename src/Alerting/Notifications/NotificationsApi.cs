@@ -1,5 +1,8 @@
 using Microsoft.AspNetCore.Http.HttpResults;
+using Npgsql;
+using Platform.Alerting.Alerts;
 using Platform.Contracts;
+using Platform.Messaging;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Notifications;
@@ -12,9 +15,9 @@ public static class NotificationsApi
     public static IHostApplicationBuilder AddNotifications(this IHostApplicationBuilder builder)
     {
         builder.AddSettings<NotificationOptions>();
-        builder.AddOutboundHttpClient(WebhookSender.Client);
+        builder.AddSettings<FlowOptions>();
         builder.Services.AddSingleton<NotificationStore>();
-        builder.Services.AddSingleton<WebhookSender>();
+        builder.Services.AddSingleton<DeliveryStore>();
         builder.Services.AddSingleton<Dispatcher>();
         builder.Services.AddHostedService(services => services.GetRequiredService<Dispatcher>());
         return builder;
@@ -23,11 +26,13 @@ public static class NotificationsApi
     public static IEndpointRouteBuilder MapNotifications(this IEndpointRouteBuilder app)
     {
         app.MapGet("/api/v1/monitoring/notifications", ListAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorRead);
+        app.MapPost("/api/v1/monitoring/notifications/{id:guid}/retry", RetryAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorWrite);
         return app;
     }
 
     private static async Task<Results<Ok<Envelope<Page<Notification>>>, ValidationProblem>> ListAsync(
-        Caller caller, NotificationStore notifications, CancellationToken ct, string? alert_id = null, string? state = null, string? cursor = null, int limit = 50)
+        Caller caller, NotificationStore notifications, CancellationToken ct, string? alert_id = null, string? state = null, string? channel = null, string? kind = null,
+        string? receiver = null, string? text = null, string? from = null, string? to = null, string? cursor = null, int limit = 50)
     {
         var errors = new Dictionary<string, string[]>();
         Guid? alert = Guid.TryParse(alert_id, out var id) ? id : null;
@@ -42,6 +47,23 @@ public static class NotificationsApi
             errors["state"] = ["One of pending, delivered, failed."];
         }
 
+        var start = QueryTime.Parse(from);
+        if (from is not null && start is null)
+        {
+            errors["from"] = [QueryTime.Expected];
+        }
+
+        var end = QueryTime.Parse(to);
+        if (to is not null && end is null)
+        {
+            errors["to"] = [QueryTime.Expected];
+        }
+
+        if (text is { Length: > 200 })
+        {
+            errors["text"] = ["At most 200 characters."];
+        }
+
         Cursor? after = null;
         if (cursor is not null && !Cursor.TryParse(cursor, out after))
         {
@@ -54,8 +76,38 @@ public static class NotificationsApi
         }
 
         var size = Math.Clamp(limit, 1, LargestPage);
-        var page = await notifications.ListAsync(caller.RealmFilter, alert, wanted, after, size + 1, ct);
+        var page = await notifications.ListAsync(new NotificationFilter(caller.RealmFilter, alert, wanted, channel, kind, receiver, text, start, end), after, size + 1, ct);
         var next = page.Count > size ? new Cursor(page[size - 1].CreatedAt, page[size - 1].Id).ToString() : null;
         return TypedResults.Ok(Envelope.Page<Notification>([.. page.Take(size)], next));
+    }
+
+    /// <summary>What was given up is tried once more, with a deadline of its own.</summary>
+    private static async Task<Results<Ok<Envelope<Notification>>, NotFound, ProblemHttpResult>> RetryAsync(
+        Guid id, Caller caller, NotificationStore notifications, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        if (await notifications.FindForChangeAsync(tx, id, ct) is not { } notification)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (!caller.Reaches(notification.Realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        if (notification.State != NotificationState.Failed)
+        {
+            return TypedResults.Problem($"The notification is {WireJson.Name(notification.State.ToString())}. Only what was given up can be tried again.",
+                statusCode: StatusCodes.Status409Conflict, title: "The notification has not failed");
+        }
+
+        await NotificationStore.RetryAsync(tx, id, now, ct);
+        await tx.SendAsync(caller.Did("notification.retried", "notification", id.ToString(), now, notification.Realm, new Dictionary<string, string> { ["channel"] = notification.Channel }), ct);
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return TypedResults.Ok(Envelope.Of((await notifications.FindAsync(id, ct))!));
     }
 }
