@@ -26,6 +26,11 @@ public interface ISampleStore
     /// </summary>
     StoredSeries? Find(in SeriesKey key);
 
+    /// <summary>Says which keys are looked for next, so that a store whose index lies in memory fetches all of them at once. Changes nothing.</summary>
+    void Touch(ReadOnlySpan<SeriesKey> keys)
+    {
+    }
+
     /// <summary>The series with these labels; a new one exists for readers once a commit with its first sample is durable.</summary>
     /// <param name="labels">Valid names and values; the label <c>realm</c> is set by the intake.</param>
     /// <returns>Null when a guard refuses it (series per realm, labels per series, lengths), with the reason.</returns>
@@ -108,7 +113,8 @@ public sealed class WriteBatch : IDisposable
             Grow();
         }
 
-        _series[Count] = series;
+        // The array is one of StoredSeries, whatever the series is: no need to check that for every sample.
+        System.Runtime.CompilerServices.Unsafe.Add(ref System.Runtime.InteropServices.MemoryMarshal.GetArrayDataReference(_series), Count) = series;
         _times[Count] = at;
         _values[Count] = value;
         Count++;

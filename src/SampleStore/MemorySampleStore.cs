@@ -49,6 +49,8 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
 
     public StoredSeries? Find(in SeriesKey key) => _head.Find(key);
 
+    public void Touch(ReadOnlySpan<SeriesKey> keys) => _head.Touch(keys);
+
     public StoredSeries? Intern(Labels labels, out string? refusal) => _head.Intern(labels, out refusal);
 
     public void Remember(in SeriesKey key, StoredSeries series) => _head.Remember(key, series);

@@ -82,6 +82,8 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
 
     public StoredSeries? Find(in SeriesKey key) => _head.Find(key);
 
+    public void Touch(ReadOnlySpan<SeriesKey> keys) => _head.Touch(keys);
+
     public StoredSeries? Intern(Labels labels, out string? refusal) => _head.Intern(labels, out refusal);
 
     public void Remember(in SeriesKey key, StoredSeries series) => _head.Remember(key, series);

@@ -37,6 +37,9 @@ internal sealed class IntakeRun(ISampleStore store, KnownMetadata known, IntakeO
 
     public StoredSeries? Find(in SeriesKey key) => store.Find(key);
 
+    /// <summary>Announces keys that are about to be looked for.</summary>
+    public void Touch(ReadOnlySpan<SeriesKey> keys) => store.Touch(keys);
+
     /// <summary>Makes a series of <see cref="Labels"/>, and remembers it under the key.</summary>
     /// <param name="samples">How many samples are refused if the series is.</param>
     public StoredSeries? Introduce(in SeriesKey key, int samples)

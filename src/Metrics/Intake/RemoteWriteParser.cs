@@ -16,17 +16,37 @@ internal sealed class RemoteWriteParser(IntakeRun run)
     internal const byte NameTag = 0x0a;
     internal const byte ValueTag = 0x12;
 
+    // Field 2 of TimeSeries, with a length.
+    private const byte SampleTag = 0x12;
+
+    // Series whose keys are made before the first of them is looked for.
+    private const int Together = 64;
+
     private static readonly string[] MetricTypes = ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
 
     public void Read(ReadOnlySpan<byte> body)
     {
+        // In steps of some series: first all of their keys, then the look at where these lead, then their samples.
+        Span<SeriesKey> keys = stackalloc SeriesKey[Together];
+        Span<Place> places = stackalloc Place[Together];
+        var waiting = 0;
         var reader = new ProtoReader(body);
         while (reader.Next())
         {
             switch (reader.Field)
             {
                 case 1:
-                    ReadSeries(reader.Bytes());
+                    var message = reader.Bytes();
+                    // Writers put the labels first, so that their bytes lie together and are the key as they are.
+                    var labels = LengthOfLabels(message);
+                    keys[waiting] = run.KeyOf(message[..labels]);
+                    places[waiting++] = new Place(reader.Position - message.Length, message.Length, labels);
+                    if (waiting == Together)
+                    {
+                        ReadSeries(body, keys, places);
+                        waiting = 0;
+                    }
+
                     break;
                 case 3:
                     ReadMetadata(reader.Bytes());
@@ -36,20 +56,46 @@ internal sealed class RemoteWriteParser(IntakeRun run)
                     break;
             }
         }
+
+        ReadSeries(body, keys[..waiting], places[..waiting]);
     }
 
-    private void ReadSeries(ReadOnlySpan<byte> message)
+    private void ReadSeries(ReadOnlySpan<byte> body, ReadOnlySpan<SeriesKey> keys, ReadOnlySpan<Place> places)
     {
-        // Writers put the labels first, so that their bytes lie together and are the key as they are.
-        var labels = message[..LengthOfLabels(message)];
-        var rest = message[labels.Length..];
+        run.Touch(keys);
+        for (var index = 0; index < keys.Length; index++)
+        {
+            var place = places[index];
+            var labels = body.Slice(place.Start, place.Labels);
+            var rest = body.Slice(place.Start + place.Labels, place.Length - place.Labels);
+            // A sender that keeps up has one sample for each series: nothing but field 2, to the end.
+            if (rest.Length is > 2 and < 0x80 && rest[0] == SampleTag && rest[1] == rest.Length - 2)
+            {
+                run.Expect(1);
+                ReadSample(run.Find(keys[index]) ?? Introduce(labels, keys[index], 1), rest[2..]);
+            }
+            else
+            {
+                ReadSeries(body.Slice(place.Start, place.Length), labels, rest, keys[index]);
+            }
+        }
+    }
+
+    private void ReadSeries(ReadOnlySpan<byte> message, ReadOnlySpan<byte> labels, ReadOnlySpan<byte> rest, in SeriesKey key)
+    {
+        StoredSeries? series;
         if (HasLabels(rest, out var samples))
         {
             labels = GatherLabels(message);
+            run.Expect(samples);
+            series = Find(labels, samples);
+        }
+        else
+        {
+            run.Expect(samples);
+            series = run.Find(key) ?? Introduce(labels, key, samples);
         }
 
-        run.Expect(samples);
-        var series = Find(labels, samples);
         var reader = new ProtoReader(rest);
         while (reader.Next())
         {
@@ -72,6 +118,9 @@ internal sealed class RemoteWriteParser(IntakeRun run)
             }
         }
     }
+
+    /// <summary>Where a series lies in the body: its message, and how many bytes at the beginning of it are labels.</summary>
+    private readonly record struct Place(int Start, int Length, int Labels);
 
     private static int LengthOfLabels(ReadOnlySpan<byte> message)
     {

@@ -40,6 +40,9 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
 
     public StoredSeries? Find(in SeriesKey key) => _byKey.Find(key);
 
+    /// <summary>See <see cref="SeriesKeys{T}.Touch"/>.</summary>
+    public void Touch(ReadOnlySpan<SeriesKey> keys) => _byKey.Touch(keys);
+
     public void Remember(in SeriesKey key, StoredSeries series) => _byKey.Remember(key, (LiveSeries)series);
 
     public StoredSeries? Intern(Labels labels, out string? refusal)
