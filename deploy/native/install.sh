@@ -4,7 +4,7 @@
 #
 #   deploy/native/install.sh           install what is missing
 #   deploy/native/install.sh --peers   also the programs that tests and benches compare the metrics engine with, or feed it from:
-#                                      Prometheus with promtool, VictoriaMetrics, Alertmanager with amtool, node-exporter
+#                                      Prometheus with promtool, VictoriaMetrics, Alertmanager with amtool, node-exporter, and a mail server (aiosmtpd)
 #   deploy/native/install.sh --check   only say what is missing; exit code 1 if something is
 set -euo pipefail
 
@@ -43,6 +43,7 @@ if $peers; then
     found victoria-metrics || missing+=(victoria-metrics)
     found prometheus-alertmanager && found amtool || missing+=(prometheus-alertmanager)
     found prometheus-node-exporter || missing+=(prometheus-node-exporter)
+    /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing+=(python3-aiosmtpd)
 fi
 
 if [[ ${#missing[@]} -eq 0 ]]; then
@@ -60,7 +61,7 @@ This script knows apt-get only. Please install, with the package manager of this
   PostgreSQL 15 or newer (postgres, initdb)   Debian: postgresql       macOS: brew install postgresql@17   Fedora: dnf install postgresql-server
   Redis 7 or newer (redis-server)             Debian: redis-server     macOS: brew install redis           Fedora: dnf install valkey
   RabbitMQ 3.10 or newer (rabbitmq-server)    Debian: rabbitmq-server  macOS: brew install rabbitmq        Fedora: dnf install rabbitmq-server
-Only for comparing (--peers): prometheus, promtool, victoria-metrics, alertmanager, amtool, node_exporter.
+Only for comparing (--peers): prometheus, promtool, victoria-metrics, alertmanager, amtool, node_exporter, aiosmtpd (Python).
 They need not be started: the platform runs its own. Then run the same command again.
 TEXT
     exit 1

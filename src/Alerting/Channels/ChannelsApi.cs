@@ -23,6 +23,7 @@ public static class ChannelsApi
         builder.Services.AddSingleton<SettingsChannels>();
         builder.Services.AddSingleton<ChannelSecrets>();
         builder.Services.AddSingleton<ChannelStore>();
+        builder.Services.AddSingleton<ChannelYaml>();
         builder.AddOutboundHttpClient(OutboundPost.Client);
         builder.Services.AddSingleton<OutboundPost>();
         builder.Services.AddSingleton<INotifier, EmailNotifier>();

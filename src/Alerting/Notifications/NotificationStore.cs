@@ -116,9 +116,10 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
     public static Task RetryAsync(NpgsqlTransaction tx, Guid id, DateTimeOffset now, CancellationToken ct) =>
         tx.ExecuteAsync($"update notifications set state = 'pending', next_attempt_at = {now}, retried_at = {now}, claimed_until = null where id = {id}", ct);
 
-    /// <summary>Deletes what was written before <paramref name="before"/> and is settled, or waits for a channel that is no longer there.</summary>
+    /// <summary>Deletes what was written before <paramref name="before"/> and is settled, or waits for a channel that is no longer there; and what channels remember of groups since.</summary>
     public Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
         db.ExecuteAsync($"""
+            with forgotten as (delete from channel_memories where at < {before})
             delete from notifications where id = any(array(
                 select id from notifications
                 where created_at < {before} and (state <> 'pending' or next_attempt_at < {before})

@@ -1,0 +1,162 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text;
+using System.Text.Json;
+using Platform.Postgres;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Tests;
+
+/// <summary>Channels as people make them; secrets that go in and never come out.</summary>
+public sealed class ChannelApiTests(ChannelWorld world) : IClassFixture<ChannelWorld>
+{
+    private const string Secret = "whsec_c2VjcmV0LXRoYXQtbXVzdC1ub3QtYmUtc2Vlbg==";
+
+    private static CancellationToken Ct => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Secrets_are_never_returned_never_stored_in_the_clear_and_kept_by_a_change_without_them()
+    {
+        var made = await world.ChannelAsync("secretive", "webhook", new { url = $"{world.Receiver.Url}/secretive-token", secret = Secret, headers = new { Authorization = "Bearer hidden-token" }, max_alerts = 7 });
+        var shown = await world.GetAsync($"channels/{Id(made)}");
+        foreach (var answer in (JsonElement[])[made, shown, await world.GetAsync("channels")])
+        {
+            Assert.DoesNotContain("secretive-token", answer.GetRawText(), StringComparison.Ordinal);
+            Assert.DoesNotContain(Secret, answer.GetRawText(), StringComparison.Ordinal);
+            Assert.DoesNotContain("hidden-token", answer.GetRawText(), StringComparison.Ordinal);
+        }
+
+        Assert.Equal("set", shown.GetProperty("settings").GetProperty("secret").GetProperty("secret").GetString());
+        Assert.Equal(12, shown.GetProperty("settings").GetProperty("secret").GetProperty("fingerprint").GetString()!.Length);
+        Assert.Equal(7, shown.GetProperty("settings").GetProperty("max_alerts").GetInt32());
+        var (settings, sealedSecrets) = await world.Db.FindAsync($"select settings::text, secrets from channels where name = 'secretive'", row => (row.GetString(0), row.GetFieldValue<byte[]>(1)), Ct);
+        Assert.DoesNotContain("secretive-token", settings + Encoding.Latin1.GetString(sealedSecrets), StringComparison.Ordinal);
+
+        using var changed = await world.Admin.PutAsJsonAsync($"api/v1/monitoring/channels/{Id(made)}", new { name = "secretive", kind = "webhook", settings = new { max_alerts = 8 }, version = 1 }, Ct);
+        Assert.Equal(HttpStatusCode.OK, changed.StatusCode);
+        using var late = await world.Admin.PutAsJsonAsync($"api/v1/monitoring/channels/{Id(made)}", new { settings = new { max_alerts = 9 }, version = 1 }, Ct);
+        Assert.Equal(HttpStatusCode.Conflict, late.StatusCode);
+
+        Assert.True((await world.TestAsync(made)).GetProperty("delivered").GetBoolean());
+        var request = Assert.Single(world.Receiver.At("/secretive-token"));
+        Assert.Equal("Bearer hidden-token", request.Headers["Authorization"]);
+        Assert.Equal(
+            request.Headers["webhook-signature"],
+            Channels.Webhook.Sign(Secret, Guid.Parse(request.Headers["webhook-id"]), long.Parse(request.Headers["webhook-timestamp"], System.Globalization.CultureInfo.InvariantCulture), Encoding.UTF8.GetBytes(request.Text)));
+    }
+
+    [Fact]
+    public async Task A_test_is_a_real_notification_and_says_what_the_receiver_answered()
+    {
+        world.Receiver.On("/gone", 410);
+        var channel = await world.WebhookAsync("gone", "/gone", new { fallback = "ntfy" });
+
+        var result = await world.TestAsync(channel);
+
+        Assert.False(result.GetProperty("delivered").GetBoolean());
+        Assert.Equal((410, "no"), (result.GetProperty("attempt").GetProperty("status_code").GetInt32(), result.GetProperty("attempt").GetProperty("response").GetString()));
+        var logged = Assert.Single(await world.SettledAsync("gone", 1));
+        Assert.Equal(("test", "failed"), (logged.GetProperty("kind").GetString(), logged.GetProperty("state").GetString()));
+        Assert.Empty(world.Receiver.At("/ntfy-of-settings"));
+        Assert.Equal(0, await world.Db.FindAsync($"select count(*) from alerts where labels->>'channel' = 'gone'", row => row.GetInt64(0), Ct));
+    }
+
+    [Theory]
+    [InlineData("teams", "url", "/teams", "attachments")]
+    [InlineData("slack", "url", "/slack-webhook", "attachments")]
+    [InlineData("pagerduty", "routing_key", "/pagerduty", "routing_key")]
+    public async Task Every_kind_reaches_its_receiver(string kind, string field, string path, string expected)
+    {
+        var value = field == "url" ? world.Receiver.Url + path : "R0123456789";
+        var channel = await world.ChannelAsync($"every-{kind}", kind, new Dictionary<string, string> { [field] = value });
+
+        var result = await world.TestAsync(channel);
+
+        Assert.True(result.GetProperty("delivered").GetBoolean(), result.GetRawText());
+        Assert.True(Assert.Single(world.Receiver.At(path)).Body.TryGetProperty(expected, out _));
+    }
+
+    [Fact]
+    public async Task Ntfy_gets_the_token_of_its_channel()
+    {
+        var channel = await world.ChannelAsync("every-ntfy", "ntfy", new { topic = "ops", url = $"{world.Receiver.Url}/ntfy", token = "tk_1" });
+
+        await world.TestAsync(channel);
+
+        var request = Assert.Single(world.Receiver.At("/ntfy"));
+        Assert.Equal(("Bearer tk_1", "ops"), (request.Headers["Authorization"], request.Body.GetProperty("topic").GetString()));
+    }
+
+    [Fact]
+    public async Task Channels_of_settings_are_shown_and_changed_by_settings_only()
+    {
+        var channel = (await world.GetAsync("channels")).GetProperty("items").EnumerateArray().First(one => one.GetProperty("from_settings").GetBoolean());
+
+        Assert.Equal(("*", "ntfy"), (channel.GetProperty("realm").GetString(), channel.GetProperty("name").GetString()));
+        using var change = await world.Admin.PutAsJsonAsync($"api/v1/monitoring/channels/{Id(channel)}", new { settings = new { topic = "x" } }, Ct);
+        using var delete = await world.Admin.DeleteAsync(new Uri($"api/v1/monitoring/channels/{Id(channel)}", UriKind.Relative), Ct);
+        Assert.Equal([HttpStatusCode.Conflict, HttpStatusCode.Conflict], [change.StatusCode, delete.StatusCode]);
+        // It reaches people outside of the caller's realm.
+        using var test = await world.Admin.PostAsync(new Uri($"api/v1/monitoring/channels/{Id(channel)}/test", UriKind.Relative), null, Ct);
+        Assert.Equal(HttpStatusCode.Forbidden, test.StatusCode);
+        using var operating = world.Client(Role.Admin, "*");
+        using var tested = await operating.PostAsync(new Uri($"api/v1/monitoring/channels/{Id(channel)}/test", UriKind.Relative), null, Ct);
+        Assert.Equal(HttpStatusCode.OK, tested.StatusCode);
+    }
+
+    [Fact]
+    public async Task Only_admins_make_channels_and_only_in_their_realm()
+    {
+        var channel = await world.WebhookAsync("private", "/private");
+        using var moderator = world.Client(Role.Moderator);
+        using var stranger = world.Client(Role.Admin, "east");
+
+        using var byModerator = await moderator.PostAsJsonAsync("api/v1/monitoring/channels", new { name = "x", kind = "ntfy", settings = new { topic = "x" } }, Ct);
+        using var byStranger = await stranger.GetAsync(new Uri($"api/v1/monitoring/channels/{Id(channel)}", UriKind.Relative), Ct);
+        using var deleted = await stranger.DeleteAsync(new Uri($"api/v1/monitoring/channels/{Id(channel)}", UriKind.Relative), Ct);
+
+        Assert.Equal([HttpStatusCode.Forbidden, HttpStatusCode.Forbidden, HttpStatusCode.Forbidden], [byModerator.StatusCode, byStranger.StatusCode, deleted.StatusCode]);
+        var list = await stranger.GetStringAsync(new Uri("api/v1/monitoring/channels", UriKind.Relative), Ct);
+        Assert.DoesNotContain("private", list, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_channel_that_others_fall_back_on_stays_until_they_do_not()
+    {
+        var target = await world.WebhookAsync("net", "/net");
+        var other = await world.WebhookAsync("acrobat", "/acrobat", new { fallback = "net" });
+
+        using var early = await world.Admin.DeleteAsync(new Uri($"api/v1/monitoring/channels/{Id(target)}", UriKind.Relative), Ct);
+        Assert.Equal(HttpStatusCode.Conflict, early.StatusCode);
+        using var first = await world.Admin.DeleteAsync(new Uri($"api/v1/monitoring/channels/{Id(other)}", UriKind.Relative), Ct);
+        using var then = await world.Admin.DeleteAsync(new Uri($"api/v1/monitoring/channels/{Id(target)}", UriKind.Relative), Ct);
+        Assert.Equal([HttpStatusCode.NoContent, HttpStatusCode.NoContent], [first.StatusCode, then.StatusCode]);
+    }
+
+    [Fact]
+    public async Task The_log_is_searched_and_what_was_given_up_is_tried_again()
+    {
+        world.Receiver.On("/lost", 404);
+        await world.WebhookAsync("lost", "/lost");
+        await world.TellAsync("lost", "needle-in-the-log");
+        var failed = Assert.Single(await world.SettledAsync("lost", 1));
+        Assert.Equal("failed", failed.GetProperty("state").GetString());
+
+        foreach (var query in (string[])["text=needle-in-the", "channel=lost&state=failed&kind=alert", "receiver=team&text=refused%20with%20404", "text=needle_in_the"])
+        {
+            var found = (await world.GetAsync($"notifications?{query}")).GetProperty("items").EnumerateArray().Select(one => one.GetProperty("channel").GetString()).ToArray();
+            Assert.Equal(query.Contains('_', StringComparison.Ordinal) ? [] : ["lost"], found);
+        }
+
+        world.Receiver.On("/lost", 200);
+        await world.PostAsync($"notifications/{Id(failed)}/retry");
+
+        await world.Receiver.WaitAsync("/lost", 2);
+        await Testing.Eventually.TrueAsync(async () => (await world.GetAsync("notifications?channel=lost")).GetProperty("items")[0].GetProperty("state").GetString() == "delivered", because: "the second try is delivered");
+        Assert.Single(world.Receiver.At("/lost").Select(request => request.Headers["webhook-id"]).Distinct());
+        using var again = await world.Admin.PostAsync(new Uri($"api/v1/monitoring/notifications/{Id(failed)}/retry", UriKind.Relative), null, Ct);
+        Assert.Equal(HttpStatusCode.Conflict, again.StatusCode);
+    }
+
+    private static string Id(JsonElement channel) => channel.GetProperty("id").GetString()!;
+}
