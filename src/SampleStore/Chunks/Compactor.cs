@@ -118,8 +118,9 @@ internal sealed partial class Compactor(NpgsqlDataSource db, SampleStoreOptions 
         var took = Stopwatch.GetElapsedTime(started);
         metrics.Compacted(took);
         Compacted(logger, batches, series.Length, took.TotalSeconds);
-        // The log's room is given back at once instead of when autovacuum comes by.
-        await using var vacuum = new NpgsqlCommand("vacuum sample_batches", connection) { CommandTimeout = 0 };
+        // The room is given back at once instead of when autovacuum comes by. With a few dead rows at its end, which vacuum would leave for
+        // later by itself, the whole file would stay.
+        await using var vacuum = new NpgsqlCommand("vacuum (index_cleanup on) sample_batches", connection) { CommandTimeout = 0 };
         await vacuum.ExecuteNonQueryAsync(ct);
         return true;
     }

@@ -65,7 +65,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
         return own.IsRetired ? GetOrAdd(own.Labels) : own;
     }
 
-    /// <summary>The series of a row in the database.</summary>
+    /// <summary>The series of a row in the database. Readers see it when it is published.</summary>
     public LiveSeries Restore(Labels labels, long id, int keptFrom, long lastTime)
     {
         while (true)
@@ -83,7 +83,6 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
                 series.LastTime = Math.Max(series.LastTime, lastTime);
             }
 
-            Publish(series);
             return series;
         }
     }
@@ -148,6 +147,7 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
             }
 
             series = Restore(series.Labels, series.Id, series.KeptFrom, long.MinValue);
+            Publish(series);
         }
     }
 

@@ -219,7 +219,7 @@ internal struct OpenRun
         if (_times is null || needed > _times.Length)
         {
             // Half a million series have such columns, so they begin small; those of a series that goes on soon have room for a chunk.
-            var size = Math.Max(needed, Math.Min(most, Count >= 32 ? most : Math.Max((needed + 3) & ~3, 2 * Count)));
+            var size = Math.Max(needed, Math.Min(most, needed > 32 ? most : Math.Max((needed + 3) & ~3, 2 * Count)));
             var grownTimes = new long[size];
             var grownValues = new double[size];
             Times.CopyTo(grownTimes);

@@ -23,10 +23,11 @@ namespace Platform.SampleStore;
 /// </summary>
 internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, SeriesRows rows, CommitOrder order, OwnCommits own, ILogger logger)
 {
-    // Rows decoded together; as many stay in memory.
-    private const int Wave = 16;
+    private const int RowsPerRead = 16_384;
 
-    private readonly DecodedBatch[] _decoded = [.. Enumerable.Range(0, Wave).Select(_ => new DecodedBatch())];
+    // One is filled while the other one is applied.
+    private readonly LogWave[] _waves = [new(head, rows, order), new(head, rows, order)];
+
     // Numbers of the rows met in the last five to ten minutes.
     private HashSet<long> _met = [];
     private HashSet<long> _metBefore = [];
@@ -140,103 +141,49 @@ internal sealed partial class LogFollower(NpgsqlDataSource db, Head head, Series
     {
         // In the order of the log, so that most series find their samples in order of time.
         batches.Sort(static (left, right) => left.Id.CompareTo(right.Id));
-        for (var start = 0; start < batches.Count; start += 64 * Wave)
+        var applied = Task.CompletedTask;
+        Array.ForEach(_waves, wave => wave.Clear());
+        try
         {
-            var some = batches.GetRange(start, Math.Min(64 * Wave, batches.Count - start));
-            await using var read = db.CreateCommand("select txid, samples, bytes from sample_batches where txid = any($1) order by id");
-            read.CommandTimeout = 0;
-            read.Parameters.Add(new NpgsqlParameter { Value = some.ConvertAll(batch => batch.Txid).Distinct().ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Xid8 });
-            await using var answer = await read.ExecuteReaderAsync(ct);
-            var wave = new List<(ulong Txid, int Samples, byte[] Bytes)>(Wave);
-            while (await answer.ReadAsync(ct))
+            for (var start = 0; start < batches.Count; start += RowsPerRead)
             {
-                wave.Add((answer.GetFieldValue<ulong>(0), answer.GetInt32(1), answer.GetFieldValue<byte[]>(2)));
-                if (wave.Count == Wave)
+                var some = batches.GetRange(start, Math.Min(RowsPerRead, batches.Count - start));
+                await using var read = db.CreateCommand("select txid, samples, bytes from sample_batches where txid = any($1) order by id");
+                read.CommandTimeout = 0;
+                read.Parameters.Add(new NpgsqlParameter { Value = some.ConvertAll(batch => batch.Txid).Distinct().ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Xid8 });
+                await using var answer = await read.ExecuteReaderAsync(ct);
+                while (await answer.ReadAsync(ct))
                 {
-                    await ApplyWaveAsync(wave, ct);
-                    wave.Clear();
+                    _waves[0].Add(answer.GetFieldValue<ulong>(0), answer.GetInt32(1), answer.GetFieldValue<byte[]>(2));
+                    if (_waves[0].IsFull)
+                    {
+                        await NextAsync();
+                    }
                 }
             }
 
-            await ApplyWaveAsync(wave, ct);
+            await NextAsync();
+        }
+        finally
+        {
+            // Also when reading has failed: nobody else touches the waves until this one is done.
+            await applied;
+        }
+
+        // One wave is applied while the next one is read.
+        async Task NextAsync()
+        {
+            await applied;
+            _waves.AsSpan().Reverse();
+            applied = Task.Run(() => ApplyAsync(_waves[1], ct), CancellationToken.None);
         }
     }
 
-    private async Task ApplyWaveAsync(List<(ulong Txid, int Samples, byte[] Bytes)> wave, CancellationToken ct)
+    private async Task ApplyAsync(LogWave wave, CancellationToken ct)
     {
-        var series = new LiveSeries?[wave.Count][];
-        Parallel.For(0, wave.Count, at =>
-        {
-            _decoded[at].Decode(wave[at].Bytes);
-            series[at] = new LiveSeries?[_decoded[at].Runs.Length];
-            Resolve(at);
-        });
-
-        var unknown = new HashSet<long>();
-        for (var at = 0; at < wave.Count; at++)
-        {
-            for (var run = 0; run < series[at].Length; run++)
-            {
-                if (series[at][run] is null)
-                {
-                    unknown.Add(_decoded[at].Runs[run].Id);
-                }
-            }
-        }
-
-        if (unknown.Count > 0)
-        {
-            await rows.LoadAsync([.. unknown], ct);
-            for (var at = 0; at < wave.Count; at++)
-            {
-                Resolve(at);
-            }
-        }
-
-        var places = wave.ConvertAll(batch => order.Begin(batch.Txid, batch.Samples));
-        var sealAt = head.SealAt;
-        // Each part takes the series of its own, batch by batch, so that the samples of a series come in order.
-        var parts = wave.Count == 1 ? 1 : Environment.ProcessorCount;
-        var missing = 0L;
-        Parallel.For(0, parts, part =>
-        {
-            for (var at = 0; at < wave.Count; at++)
-            {
-                var batch = _decoded[at];
-                var found = series[at];
-                for (var index = 0; index < found.Length; index++)
-                {
-                    ref readonly var run = ref batch.Runs[index];
-                    if (run.Id % parts != part)
-                    {
-                        continue;
-                    }
-
-                    if (found[index] is { } own)
-                    {
-                        head.Apply(own, batch.Times.Slice(run.Start, run.Count), batch.Values.Slice(run.Start, run.Count), sealAt, places[at]);
-                        head.Publish(own);
-                    }
-                    else
-                    {
-                        Interlocked.Exchange(ref missing, run.Id);
-                    }
-                }
-            }
-        });
-
-        if (missing != 0)
+        if (await wave.ApplyAsync(ct) is not 0 and var missing)
         {
             SeriesIsMissing(logger, missing);
-        }
-
-        void Resolve(int at)
-        {
-            var runs = _decoded[at].Runs;
-            for (var index = 0; index < runs.Length; index++)
-            {
-                series[at][index] ??= rows.Find(runs[index].Id);
-            }
         }
     }
 
