@@ -1,4 +1,5 @@
 using Platform.Health.Checks;
+using Platform.Health.Heartbeats;
 using Platform.Health.Status;
 using Platform.Messaging;
 using Platform.Postgres;
@@ -12,12 +13,14 @@ builder.AddMessaging("health");
 
 builder.AddStatus();
 builder.AddChecks("healthdb");
+builder.AddHeartbeats();
 
 var app = builder.Build();
 
 app.MapDefaultEndpoints();
 app.MapHealth();
 app.MapStatusPage();
+app.MapHeartbeats();
 app.MapDeadLetters("health");
 
 app.Run();

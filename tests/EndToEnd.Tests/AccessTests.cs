@@ -55,6 +55,10 @@ public sealed class AccessTests(PlatformFixture fixture)
         GET    /api/health                                                 read
         GET    /api/v1/monitoring/health/checks                            read
         GET    /api/v1/monitoring/health/checks/{component}/history        read
+        GET    /api/v1/monitoring/health/heartbeats                        read
+        PUT    /api/v1/monitoring/health/heartbeats/{name}                 moderator
+        POST   /api/v1/monitoring/health/heartbeats/{name}                 ingest
+        DELETE /api/v1/monitoring/health/heartbeats/{name}                 moderator
         GET    /api/v1/monitoring/rules                                    moderator
         POST   /api/v1/monitoring/rules                                    moderator
         POST   /api/v1/monitoring/alerts                                   moderator

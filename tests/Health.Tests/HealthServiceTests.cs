@@ -224,7 +224,7 @@ public sealed class HealthServiceTests : IAsyncLifetime
     }
 
     /// <summary>A queue of the test's own beside those of the hearers.</summary>
-    private sealed class Bus : IAsyncDisposable
+    internal sealed class Bus : IAsyncDisposable
     {
         private readonly IConnection _connection;
         private readonly List<HealthChanged> _heard = [];
