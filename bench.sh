@@ -4,6 +4,7 @@
 #   ./bench.sh                  everything (about a quarter of an hour on two cores)
 #   ./bench.sh ingest latency   only these
 #   ./bench.sh faults           the kill tests with 10,000 events in flight at each kill
+#   ./bench.sh alerting         from data to page, against Prometheus with Alertmanager; alerting --help lists its parts
 #   ./bench.sh metrics          the metrics engine against Prometheus and VictoriaMetrics; metrics --help lists its parts
 #   ./bench.sh --help           the list
 set -euo pipefail
@@ -11,8 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source deploy/native/prepare.sh
 prepare_machine
 
-# Has parts and switches of its own, so whatever follows it is its own.
-if [[ ${1:-} == metrics ]]; then
+# These have parts and switches of their own, so whatever follows them is their own.
+if [[ ${1:-} == metrics || ${1:-} == alerting ]]; then
     prepare_peers
     build Platform.sln .built-solution AppHost src ServiceDefaults tests bench Platform.sln
     exec artifacts/bin/Bench/release/Platform.Bench "$@"
@@ -20,12 +21,12 @@ fi
 
 names=("$@")
 if [[ ${#names[@]} -eq 0 ]]; then
-    names=(start ingest latency timeline faults metrics)
+    names=(start ingest latency timeline faults metrics alerting)
 fi
 
 build Platform.sln .built-solution AppHost src ServiceDefaults tests bench Platform.sln
 for name in "${names[@]}"; do
-    if [[ $name == metrics ]]; then
+    if [[ $name == metrics || $name == alerting ]]; then
         prepare_peers
     fi
     if [[ $name == faults ]]; then

@@ -56,9 +56,9 @@ internal static class MetricsQueries
         new("24 h window", "avg_over_time(queue_depth{$}[1d])"),
     ];
 
-    public static async Task RunAsync(MetricsRun run, CancellationToken ct)
+    public static async Task RunAsync(BenchRun run, CancellationToken ct)
     {
-        var day = new MetricsLoad("day", 20, run.Sized(5_760), MetricsRun.RecentMinute() - 2 * 60 * 60_000);
+        var day = new MetricsLoad("day", 20, run.Sized(5_760), BenchRun.RecentMinute() - 2 * 60 * 60_000);
         var bodies = day.Bodies(samplesPerSeries: 10);
         var engines = new List<MetricsEngine>();
         try
@@ -98,7 +98,7 @@ internal static class MetricsQueries
                 run.Judge("bytes per sample, ours ÷ Prometheus", chunks.Value / block.Value, "F2", "at most 1.5", chunks / block <= 1.5);
             }
 
-            var recent = new MetricsLoad("recent", run.Sized(200), 100, MetricsRun.RecentMinute());
+            var recent = new MetricsLoad("recent", run.Sized(200), 100, BenchRun.RecentMinute());
             bodies = recent.Bodies();
             foreach (var engine in engines)
             {
@@ -153,7 +153,7 @@ internal static class MetricsQueries
         return bytes;
     }
 
-    private static async Task CompareAsync(MetricsRun run, List<MetricsEngine> engines, (Query Query, MetricsLoad Load)[] queries, CancellationToken ct)
+    private static async Task CompareAsync(BenchRun run, List<MetricsEngine> engines, (Query Query, MetricsLoad Load)[] queries, CancellationToken ct)
     {
         var platform = engines.OfType<PlatformEngine>().FirstOrDefault();
         var doors = engines.Select(engine => (engine.Name, Http: engine.Door)).ToList();
@@ -209,7 +209,7 @@ internal static class MetricsQueries
         var slow = new List<string>();
         for (var index = 0; index < queries.Length; index++)
         {
-            var medians = times[index].ToDictionary(door => door.Key, door => MetricsRun.Median(door.Value));
+            var medians = times[index].ToDictionary(door => door.Key, door => BenchRun.Median(door.Value));
             var line = $"  {$"{queries[index].Query.Name} ({queries[index].Load.Run})",-34} {string.Join(' ', doors.Select(door => string.Create(CultureInfo.InvariantCulture, $"{medians[door.Name],16:F2}")))}";
             if (inside is not null && medians.TryGetValue(MetricsEngine.PrometheusName, out var theirs))
             {
@@ -230,7 +230,7 @@ internal static class MetricsQueries
             var mean = Math.Exp(ratios.Average(Math.Log));
             run.Judge("queries, ours ÷ Prometheus, geometric mean inside Metrics", mean, "F2", "at most 0.5", mean <= 0.5);
             run.Judge($"queries slower than Prometheus where it needs over 5 ms{(slow.Count > 0 ? ": " + string.Join(", ", slow) : "")}", slow.Count, "F0", "none", slow.Count == 0);
-            var outside = Math.Exp(times.Average(time => Math.Log(MetricsRun.Median(time[MetricsEngine.Platform]) / MetricsRun.Median(time[MetricsEngine.PrometheusName]))));
+            var outside = Math.Exp(times.Average(time => Math.Log(BenchRun.Median(time[MetricsEngine.Platform]) / BenchRun.Median(time[MetricsEngine.PrometheusName]))));
             run.Note("  the same through the gateway", string.Create(CultureInfo.InvariantCulture, $"{outside:F2}"));
         }
     }

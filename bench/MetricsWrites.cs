@@ -9,7 +9,7 @@ internal static class MetricsWrites
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     /// <summary>Engines stay; each round has series of its own, so that their first appearance counts too.</summary>
-    public static async Task WriteAsync(MetricsRun run, CancellationToken ct)
+    public static async Task WriteAsync(BenchRun run, CancellationToken ct)
     {
         var engines = await StartAsync(run, ct);
         try
@@ -19,7 +19,7 @@ internal static class MetricsWrites
             var rates = engines.ToDictionary(engine => engine.Name, _ => new List<double>());
             for (var round = 0; round < run.Rounds; round++)
             {
-                var load = new MetricsLoad($"write-{round}", run.Sized(200), 100, MetricsRun.RecentMinute());
+                var load = new MetricsLoad($"write-{round}", run.Sized(200), 100, BenchRun.RecentMinute());
                 var bodies = load.Bodies();
                 foreach (var engine in run.Turn(round).Select(name => engines.Single(engine => engine.Name == name)))
                 {
@@ -36,7 +36,7 @@ internal static class MetricsWrites
     }
 
     /// <summary>Fresh engines in each round, so that the memory afterwards is that of these series (and of a small warm-up).</summary>
-    public static async Task ChurnAsync(MetricsRun run, CancellationToken ct)
+    public static async Task ChurnAsync(BenchRun run, CancellationToken ct)
     {
         var rates = run.Engines.ToDictionary(name => name, _ => new List<double>());
         var memory = run.Engines.ToDictionary(name => name, _ => new List<double>());
@@ -47,7 +47,7 @@ internal static class MetricsWrites
             try
             {
                 await WarmUpAsync(engines, pods: 50, samples: 200, ct);
-                var load = new MetricsLoad($"churn-{round}", run.Sized(5_000), 10, MetricsRun.RecentMinute());
+                var load = new MetricsLoad($"churn-{round}", run.Sized(5_000), 10, BenchRun.RecentMinute());
                 var bodies = load.Bodies();
                 foreach (var engine in run.Turn(round).Select(name => engines.Single(engine => engine.Name == name)))
                 {
@@ -76,26 +76,26 @@ internal static class MetricsWrites
         JudgeRates(run, "churn", rates, victoriaMetrics: null, prometheus: 1);
         foreach (var (name, sizes) in memory)
         {
-            run.Note($"memory with {run.Sized(5_000) * MetricsLoad.SeriesPerPod:N0} series, {name}, PSS", $"{MetricsRun.Median(sizes):F0} MB");
+            run.Note($"memory with {run.Sized(5_000) * MetricsLoad.SeriesPerPod:N0} series, {name}, PSS", $"{BenchRun.Median(sizes):F0} MB");
         }
 
         if (postgres.Count > 0)
         {
-            run.Note("  PostgreSQL beside it", $"{MetricsRun.Median(postgres):F0} MB");
+            run.Note("  PostgreSQL beside it", $"{BenchRun.Median(postgres):F0} MB");
         }
 
         if (run.Has(MetricsEngine.Platform) && run.Has(MetricsEngine.PrometheusName))
         {
-            var ratio = MetricsRun.Median(memory[MetricsEngine.Platform].Zip(memory[MetricsEngine.PrometheusName], (ours, theirs) => ours / theirs));
+            var ratio = BenchRun.Median(memory[MetricsEngine.Platform].Zip(memory[MetricsEngine.PrometheusName], (ours, theirs) => ours / theirs));
             run.Judge("memory, Metrics ÷ Prometheus", ratio, "F2", "at most 1.0", ratio <= 1);
         }
     }
 
     /// <summary>Without VictoriaMetrics, which does not have all that it acknowledged after a kill.</summary>
-    public static async Task RestartAsync(MetricsRun run, CancellationToken ct)
+    public static async Task RestartAsync(BenchRun run, CancellationToken ct)
     {
         var engines = run.Engines.Where(name => name != MetricsEngine.VictoriaMetricsName).ToList();
-        var load = new MetricsLoad("restart", run.Sized(500), 200, MetricsRun.RecentMinute());
+        var load = new MetricsLoad("restart", run.Sized(500), 200, BenchRun.RecentMinute());
         var bodies = load.Bodies();
         var times = engines.ToDictionary(name => name, _ => new List<double>());
         foreach (var name in engines)
@@ -115,17 +115,17 @@ internal static class MetricsWrites
 
         foreach (var (name, seconds) in times)
         {
-            run.Note($"restart with {load.Samples:N0} recent samples, {name}", $"{MetricsRun.Median(seconds):F2} s");
+            run.Note($"restart with {load.Samples:N0} recent samples, {name}", $"{BenchRun.Median(seconds):F2} s");
         }
 
         if (run.Has(MetricsEngine.Platform) && run.Has(MetricsEngine.PrometheusName))
         {
-            var ratio = MetricsRun.Median(times[MetricsEngine.Platform]) / MetricsRun.Median(times[MetricsEngine.PrometheusName]);
+            var ratio = BenchRun.Median(times[MetricsEngine.Platform]) / BenchRun.Median(times[MetricsEngine.PrometheusName]);
             run.Judge("restart, ours ÷ Prometheus", ratio, "F2", "at most 1.0", ratio <= 1);
         }
     }
 
-    internal static async Task<List<MetricsEngine>> StartAsync(MetricsRun run, CancellationToken ct)
+    internal static async Task<List<MetricsEngine>> StartAsync(BenchRun run, CancellationToken ct)
     {
         var engines = new List<MetricsEngine>();
         try
@@ -155,7 +155,7 @@ internal static class MetricsWrites
     private static async Task WarmUpAsync(List<MetricsEngine> engines, int pods, int samples, CancellationToken ct)
     {
         // Ends where the measured samples begin, so that no engine meets old samples after young ones.
-        var load = new MetricsLoad("warm-up", pods, samples, MetricsRun.RecentMinute() - 30 * 60_000);
+        var load = new MetricsLoad("warm-up", pods, samples, BenchRun.RecentMinute() - 30 * 60_000);
         var bodies = load.Bodies();
         foreach (var engine in engines)
         {
@@ -185,11 +185,11 @@ internal static class MetricsWrites
         return rate;
     }
 
-    private static void JudgeRates(MetricsRun run, string what, Dictionary<string, List<double>> rates, double? victoriaMetrics, double prometheus)
+    private static void JudgeRates(BenchRun run, string what, Dictionary<string, List<double>> rates, double? victoriaMetrics, double prometheus)
     {
         foreach (var (name, values) in rates)
         {
-            run.Note($"{what}, {name}, acknowledged samples/s", MetricsRun.Median(values).ToString("N0", CultureInfo.InvariantCulture));
+            run.Note($"{what}, {name}, acknowledged samples/s", BenchRun.Median(values).ToString("N0", CultureInfo.InvariantCulture));
         }
 
         if (!run.Has(MetricsEngine.Platform))
@@ -201,7 +201,7 @@ internal static class MetricsWrites
         {
             if (run.Has(peer))
             {
-                var ratio = MetricsRun.Median(rates[MetricsEngine.Platform].Zip(rates[peer], (ours, theirs) => ours / theirs));
+                var ratio = BenchRun.Median(rates[MetricsEngine.Platform].Zip(rates[peer], (ours, theirs) => ours / theirs));
                 run.Judge(
                     $"{what}, ours ÷ {peer}", ratio, "F2",
                     bar is { } least ? string.Create(CultureInfo.InvariantCulture, $"at least {least:F1}") : "goal 1.0",

@@ -15,10 +15,13 @@ Console.CancelKeyPress += (_, press) =>
     stop.Cancel();
 };
 
-// Has parts and switches of its own.
-if (args is ["metrics", ..])
+// These have parts and switches of their own.
+switch (args)
 {
-    return await MetricsBench.RunAsync(args[1..], stop.Token);
+    case ["metrics", ..]:
+        return await MetricsBench.RunAsync(args[1..], stop.Token);
+    case ["alerting", ..]:
+        return await AlertingBench.RunAsync(args[1..], stop.Token);
 }
 
 if (args is [] or ["--help"] or ["-h"] || args.Except(benches.Select(bench => bench.Name)).FirstOrDefault() is not null)
@@ -29,6 +32,7 @@ if (args is [] or ["--help"] or ["-h"] || args.Except(benches.Select(bench => be
         Console.WriteLine($"  {name,-10} {what}");
     }
 
+    Console.WriteLine("  alerting   data in to page out, beside Prometheus with Alertmanager; ./bench.sh alerting --help");
     Console.WriteLine("  metrics    the metrics engine against Prometheus and VictoriaMetrics; ./bench.sh metrics --help");
     return args is [] or ["--help"] or ["-h"] ? 0 : 2;
 }

@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Text.Json;
 
 namespace Platform.Testing;
@@ -10,28 +8,15 @@ namespace Platform.Testing;
 /// </summary>
 public sealed class PrometheusServer : IAsyncDisposable
 {
-    private readonly TemporaryFolder _folder;
-    private readonly Process _process;
-    private readonly ConcurrentQueue<string> _log = new();
+    private readonly PeerProcess _process;
 
-    private PrometheusServer(TemporaryFolder folder, Process process, Uri url)
-    {
-        _folder = folder;
-        _process = process;
-        Client = new HttpClient { BaseAddress = url, Timeout = TimeSpan.FromMinutes(1) };
-        process.OutputDataReceived += (_, line) => _log.Enqueue(line.Data ?? "");
-        process.ErrorDataReceived += (_, line) => _log.Enqueue(line.Data ?? "");
-        process.BeginOutputReadLine();
-        process.BeginErrorReadLine();
-        // The children of a test process that ends early end with it.
-        AppDomain.CurrentDomain.ProcessExit += KillAtExit;
-    }
+    private PrometheusServer(PeerProcess process) => _process = process;
 
     /// <summary>Whether this machine has one; tests that need it are skipped by name where it has not.</summary>
-    public static bool IsInstalled { get; } = Locate() is not null;
+    public static bool IsInstalled { get; } = PeerProcess.Locate("prometheus") is not null;
 
     /// <summary>With the server's address.</summary>
-    public HttpClient Client { get; }
+    public HttpClient Client => _process.Client;
 
     public Uri Url => Client.BaseAddress!;
 
@@ -39,37 +24,12 @@ public sealed class PrometheusServer : IAsyncDisposable
 
     /// <param name="configuration">YAML; one that scrapes nothing unless given.</param>
     /// <param name="arguments">More flags.</param>
-    public static async Task<PrometheusServer> StartAsync(string? configuration = null, IEnumerable<string>? arguments = null)
-    {
-        var folder = TemporaryFolder.Create("prometheus");
-        var file = Path.Combine(folder.Path, "prometheus.yml");
-        await File.WriteAllTextAsync(file, configuration ?? "global:\n  scrape_interval: 1h\n");
-        var address = $"127.0.0.1:{TestWorld.FreePort()}";
-        var start = new ProcessStartInfo(Locate() ?? throw new InvalidOperationException("prometheus is not installed."),
+    public static async Task<PrometheusServer> StartAsync(string? configuration = null, IEnumerable<string>? arguments = null) =>
+        new(await PeerProcess.StartAsync("prometheus", configuration ?? "global:\n  scrape_interval: 1h\n", (file, data, address) =>
         [
-            $"--config.file={file}", $"--storage.tsdb.path={Path.Combine(folder.Path, "data")}", $"--web.listen-address={address}",
+            $"--config.file={file}", $"--storage.tsdb.path={data}", $"--web.listen-address={address}",
             "--web.enable-remote-write-receiver", "--web.enable-admin-api", "--web.enable-lifecycle", "--log.level=warn", .. arguments ?? [],
-        ])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        var server = new PrometheusServer(folder, Process.Start(start)!, new Uri($"http://{address}/"));
-        try
-        {
-            await Eventually.TrueAsync(
-                async () => server._process.HasExited || (await server.Client.GetAsync(new Uri("-/ready", UriKind.Relative))).IsSuccessStatusCode,
-                because: "prometheus is ready");
-            return server._process.HasExited
-                ? throw new InvalidOperationException($"prometheus has ended with {server._process.ExitCode}:\n{string.Join('\n', server._log)}")
-                : server;
-        }
-        catch
-        {
-            await server.DisposeAsync();
-            throw;
-        }
-    }
+        ]));
 
     /// <summary>
     /// Writes all samples, in slices of half an hour across all series: Prometheus refuses what is an hour older than the newest it has.
@@ -118,26 +78,5 @@ public sealed class PrometheusServer : IAsyncDisposable
         return document.RootElement.Clone();
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        AppDomain.CurrentDomain.ProcessExit -= KillAtExit;
-        Kill();
-        await _process.WaitForExitAsync();
-        _process.Dispose();
-        Client.Dispose();
-        _folder.Dispose();
-    }
-
-    private void KillAtExit(object? sender, EventArgs ended) => Kill();
-
-    private void Kill()
-    {
-        // Nobody reads the data again: no reason to wait for an orderly end.
-        if (!_process.HasExited)
-        {
-            _process.Kill();
-        }
-    }
-
-    private static string? Locate() => new[] { "/usr/bin/prometheus", "/usr/local/bin/prometheus", "/opt/homebrew/bin/prometheus" }.FirstOrDefault(File.Exists);
+    public ValueTask DisposeAsync() => _process.DisposeAsync();
 }

@@ -44,20 +44,25 @@ public sealed class WebhookReceiver : IAsyncDisposable
         return receiver;
     }
 
-    /// <summary>Completes when a firing page comes whose label <paramref name="name"/> is <paramref name="value"/>. Ask before sending what causes it.</summary>
-    public Task<ReceivedPage> NextAsync(string name, string value) =>
-        _expected.GetOrAdd($"{name}={value}", _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+    /// <summary>Completes when a page comes that tells of an alert with that status whose label <paramref name="name"/> is <paramref name="value"/>. Ask before sending what causes it.</summary>
+    public Task<ReceivedPage> NextAsync(string name, string value, string status = "firing") =>
+        _expected.GetOrAdd($"{status} {name}={value}", _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
 
     private async Task ReceiveAsync(HttpContext context)
     {
         var at = DateTimeOffset.UtcNow;
         var page = new ReceivedPage(at, context.Request.Headers["webhook-id"].ToString(), await JsonSerializer.DeserializeAsync<JsonElement>(context.Request.Body, cancellationToken: context.RequestAborted));
         _pages.Enqueue(page);
-        if (page.Status == "firing")
+        if (_expected.IsEmpty)
         {
-            foreach (var label in page.Body.GetProperty("alerts")[0].GetProperty("labels").EnumerateObject())
+            return;
+        }
+
+        foreach (var alert in page.Body.GetProperty("alerts").EnumerateArray())
+        {
+            foreach (var label in alert.GetProperty("labels").EnumerateObject())
             {
-                if (_expected.TryGetValue($"{label.Name}={label.Value.GetString()}", out var expected))
+                if (_expected.TryGetValue($"{alert.GetProperty("status").GetString()} {label.Name}={label.Value.GetString()}", out var expected))
                 {
                     expected.TrySetResult(page);
                 }
