@@ -3,7 +3,6 @@ using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.RegularExpressions;
 using Platform.PromQL;
 
 namespace Platform.Metrics.Scraping;
@@ -27,17 +26,15 @@ public enum RelabelAction
 /// One step of Prometheus' relabelling, checked. Steps are pure: labels in, labels out or nothing. The regular expression is anchored at
 /// both ends and matched in linear time.
 /// </summary>
-public sealed partial class RelabelStep
+public sealed class RelabelStep
 {
-    private readonly Dictionary<string, int> _groups;
-
     /// <exception cref="ArgumentException">The step is not complete or its expression is none; the message names the key and the remedy.</exception>
     public RelabelStep(
         RelabelAction action, IReadOnlyList<string> sources, string separator = ";", string regex = "(.*)", ulong modulus = 0, string target = "", string replacement = "$1")
     {
         (Action, Sources, Separator, Modulus, Target, Replacement) = (action, sources, separator, modulus, target, replacement);
         Pattern = regex;
-        (Regex, _groups) = Anchored(regex);
+        Regex = new AnchoredRegex(regex);
         if (action is RelabelAction.Replace or RelabelAction.HashMod or RelabelAction.Lowercase or RelabelAction.Uppercase or RelabelAction.KeepEqual or RelabelAction.DropEqual && target.Length == 0)
         {
             throw new ArgumentException($"the action {action.ToString().ToLowerInvariant()} needs target_label.");
@@ -63,7 +60,7 @@ public sealed partial class RelabelStep
 
     public string Replacement { get; }
 
-    private Regex Regex { get; }
+    private AnchoredRegex Regex { get; }
 
     /// <summary>Applies the steps in order.</summary>
     /// <returns>False when a step drops what the labels stand for.</returns>
@@ -86,9 +83,9 @@ public sealed partial class RelabelStep
         switch (Action)
         {
             case RelabelAction.Keep:
-                return Regex.IsMatch(value);
+                return Regex.Matches(value);
             case RelabelAction.Drop:
-                return !Regex.IsMatch(value);
+                return !Regex.Matches(value);
             case RelabelAction.KeepEqual:
                 return labels[Target] == value;
             case RelabelAction.DropEqual:
@@ -100,17 +97,20 @@ public sealed partial class RelabelStep
                 labels[Target] = (Hash(value) % Modulus).ToString(CultureInfo.InvariantCulture);
                 break;
             case RelabelAction.LabelMap:
-                foreach (var (name, mapped) in labels.Where(label => Regex.IsMatch(label.Key)).ToArray())
+                foreach (var (name, mapped) in labels.ToArray())
                 {
-                    labels[Expand(Replacement, Regex.Match(name))] = mapped;
+                    if (Regex.TryReplace(name, Replacement, out var target))
+                    {
+                        labels[target] = mapped;
+                    }
                 }
 
                 break;
             case RelabelAction.LabelDrop:
-                labels.RemoveAll(Regex.IsMatch);
+                labels.RemoveAll(Regex.Matches);
                 break;
             case RelabelAction.LabelKeep:
-                labels.RemoveAll(name => !Regex.IsMatch(name));
+                labels.RemoveAll(name => !Regex.Matches(name));
                 break;
             case RelabelAction.Lowercase:
                 labels[Target] = value.ToLowerInvariant();
@@ -132,17 +132,10 @@ public sealed partial class RelabelStep
 
     private void Replace(LabelSet labels, string value)
     {
-        var match = Regex.Match(value);
-        if (!match.Success)
-        {
-            return;
-        }
-
         // A target that does not come out as a name of a label leaves everything as it is.
-        var target = Expand(Target, match);
-        if (IsLabelName(target))
+        if (Regex.TryReplace(value, Target, out var target) && IsLabelName(target) && Regex.TryReplace(value, Replacement, out var replaced))
         {
-            labels[target] = Expand(Replacement, match);
+            labels[target] = replaced;
         }
     }
 
@@ -152,109 +145,6 @@ public sealed partial class RelabelStep
 
     internal static bool IsLabelName(string name) =>
         name.Length > 0 && !char.IsAsciiDigit(name[0]) && name.All(letter => char.IsAsciiLetterOrDigit(letter) || letter == '_');
-
-    /// <exception cref="ArgumentException">The pattern is no regular expression, or not one that is matched in linear time.</exception>
-    private static (Regex Regex, Dictionary<string, int> Groups) Anchored(string pattern)
-    {
-        var numbered = Numbered(pattern, out var groups);
-        try
-        {
-            return (new Regex($@"\A(?s:{numbered})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant), groups);
-        }
-        catch (Exception error) when (error is ArgumentException or NotSupportedException)
-        {
-            throw new ArgumentException($"\"{pattern}\" is no regular expression (RE2: no back-references, no look-around): {error.Message}", error);
-        }
-    }
-
-    // RE2 counts named groups with the others, .NET after them: names are taken out here and kept beside.
-    private static string Numbered(string pattern, out Dictionary<string, int> groups)
-    {
-        groups = [];
-        var result = new StringBuilder(pattern.Length);
-        var count = 0;
-        var inClass = false;
-        for (var at = 0; at < pattern.Length; at++)
-        {
-            var letter = pattern[at];
-            result.Append(letter);
-            if (letter == '\\' && at + 1 < pattern.Length)
-            {
-                result.Append(pattern[++at]);
-            }
-            else if (letter is '[' or ']')
-            {
-                inClass = letter == '[';
-            }
-            else if (letter == '(' && !inClass)
-            {
-                var name = NamedGroup().Match(pattern, at);
-                if (name.Success)
-                {
-                    groups[name.Groups[1].Value] = ++count;
-                    at += name.Length - 1;
-                }
-                else if (at + 1 == pattern.Length || pattern[at + 1] != '?')
-                {
-                    count++;
-                }
-            }
-        }
-
-        return result.ToString();
-    }
-
-    [GeneratedRegex(@"\G\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>")]
-    private static partial Regex NamedGroup();
-
-    /// <summary>
-    /// Puts groups into a template as Go does: <c>$1</c>, <c>${1}</c>, <c>$name</c>; the longest run of letters, digits and underscores
-    /// after the dollar is the name; <c>$$</c> is a dollar; a group that is not there is empty; a dollar before anything else stays.
-    /// </summary>
-    private string Expand(string template, Match match)
-    {
-        if (!template.Contains('$', StringComparison.Ordinal))
-        {
-            return template;
-        }
-
-        var result = new StringBuilder();
-        for (var at = 0; at < template.Length; at++)
-        {
-            if (template[at] != '$')
-            {
-                result.Append(template[at]);
-                continue;
-            }
-
-            if (at + 1 < template.Length && template[at + 1] == '$')
-            {
-                result.Append('$');
-                at++;
-                continue;
-            }
-
-            var braced = at + 1 < template.Length && template[at + 1] == '{';
-            var start = at + (braced ? 2 : 1);
-            var end = start;
-            while (end < template.Length && (char.IsLetterOrDigit(template[end]) || template[end] == '_'))
-            {
-                end++;
-            }
-
-            if (end == start || (braced && (end == template.Length || template[end] != '}')))
-            {
-                result.Append('$');
-                continue;
-            }
-
-            var name = template[start..end];
-            result.Append(_groups.TryGetValue(name, out var number) ? match.Groups[number].Value : match.Groups[name].Value);
-            at = braced ? end : end - 1;
-        }
-
-        return result.ToString();
-    }
 }
 
 /// <summary>Labels while they are being made. An empty value means that the label is not there.</summary>
