@@ -10,7 +10,9 @@ public sealed class SecurityLog(EventLog events)
     /// <param name="userId">The stable id, or the name that was typed when there is no such user.</param>
     /// <param name="provider">What checked the credential: <c>password</c>, <c>google</c>, <c>saml:acme</c>.</param>
     /// <param name="riskScore">From 0 to 1, when the application computes one.</param>
-    public void Login(string userId, Outcome outcome, string? reason = null, string provider = "password", string? sessionId = null, double? riskScore = null) =>
+    /// <param name="place">Where the address is, in degrees, when the application knows: north and east are positive.</param>
+    public void Login(
+        string userId, Outcome outcome, string? reason = null, string provider = "password", string? sessionId = null, double? riskScore = null, (double Latitude, double Longitude)? place = null) =>
         events.Record(Actions.Login, outcome, Sentence("Login", outcome), new()
         {
             [Tags.UserId] = userId,
@@ -18,6 +20,8 @@ public sealed class SecurityLog(EventLog events)
             [Tags.Provider] = provider,
             [Tags.SessionId] = sessionId,
             [Tags.RiskScore] = riskScore,
+            [Tags.Latitude] = place?.Latitude,
+            [Tags.Longitude] = place?.Longitude,
         });
 
     public void Logout(string? userId = null, string? sessionId = null) =>
@@ -37,9 +41,16 @@ public sealed class SecurityLog(EventLog events)
     public void MfaChallenge(string method, Outcome outcome = Outcome.Success, string? reason = null, string? userId = null) =>
         Mfa(Actions.MfaChallenge, "Second factor challenge", method, outcome, reason, userId);
 
-    /// <inheritdoc cref="MfaEnroll"/>
-    public void MfaVerify(string method, Outcome outcome, string? reason = null, string? userId = null) =>
-        Mfa(Actions.MfaVerify, "Second factor check", method, outcome, reason, userId);
+    /// <summary>A second factor was presented; <see cref="Outcome.Denied"/> when the person who was asked refused.</summary>
+    /// <param name="method"><inheritdoc cref="MfaEnroll" path="/param[@name='method']"/></param>
+    /// <param name="sessionId">Of the login under way; not what opens it.</param>
+    public void MfaVerify(string method, Outcome outcome, string? reason = null, string? userId = null, string? sessionId = null) =>
+        Mfa(Actions.MfaVerify, "Second factor check", method, outcome, reason, userId, sessionId);
+
+    /// <summary>The second factor of an account was taken away.</summary>
+    /// <param name="targetUserId">Whose it was, also when they did it themselves.</param>
+    public void MfaReset(string targetUserId, Outcome outcome, string? reason = null) =>
+        events.Record(Actions.MfaReset, outcome, Sentence("Second factor reset", outcome), new() { [Tags.TargetUserId] = targetUserId, [Tags.Reason] = reason });
 
     public void TokenIssue(Outcome outcome, string? userId = null, string? sessionId = null, string? clientId = null, string? reason = null) =>
         Token(Actions.TokenIssue, "Token issue", outcome, userId, sessionId, clientId, reason);
@@ -61,8 +72,8 @@ public sealed class SecurityLog(EventLog events)
             Actions.DependencyCall, Outcome.Failure, "Dependency failed",
             new() { [Tags.Dependency] = dependency, [Tags.Reason] = reason, [Tags.DurationMs] = took?.TotalMilliseconds }, Levels.Error);
 
-    private void Mfa(string action, string what, string method, Outcome outcome, string? reason, string? userId) =>
-        events.Record(action, outcome, Sentence(what, outcome), new() { [Tags.MfaMethod] = method, [Tags.Reason] = reason, [Tags.UserId] = userId });
+    private void Mfa(string action, string what, string method, Outcome outcome, string? reason, string? userId, string? sessionId = null) =>
+        events.Record(action, outcome, Sentence(what, outcome), new() { [Tags.MfaMethod] = method, [Tags.Reason] = reason, [Tags.UserId] = userId, [Tags.SessionId] = sessionId });
 
     private void Token(string action, string what, Outcome outcome, string? userId, string? sessionId, string? clientId, string? reason) =>
         events.Record(action, outcome, Sentence(what, outcome), new()

@@ -27,6 +27,7 @@ public static class Actions
     public const string Register = "register";
     public const string PasswordChange = "password_change";
     public const string MfaEnroll = "mfa_enroll";
+    public const string MfaReset = "mfa_reset";
     public const string MfaChallenge = "mfa_challenge";
     public const string MfaVerify = "mfa_verify";
     public const string TokenIssue = "token_issue";
@@ -70,6 +71,9 @@ public static class Tags
     public const string Provider = "provider";
     public const string MfaMethod = "mfa_method";
     public const string ClientId = "client_id";
+    public const string Latitude = "latitude";
+    public const string Longitude = "longitude";
+    public const string Proxy = "proxy";
     public const string Role = "role";
     public const string Permission = "permission";
     public const string Purpose = "purpose";

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
+using Platform.Alerting.Detections;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Rules;
 using Platform.Alerting.Windows;
@@ -15,6 +16,7 @@ public sealed class AlertTests
 {
     private static readonly DateTimeOffset Noon = new(2026, 3, 1, 12, 0, 0, TimeSpan.Zero);
     private static readonly Dictionary<string, string> None = [];
+    private static readonly Rule AuthFailures = DefaultRules.At(new DetectionOptions(), Noon)[0];
     private static readonly AlertAct Anna = new("key:anna", Noon.AddMinutes(1), "I look at it");
 
     [Fact]
@@ -174,7 +176,7 @@ public sealed class AlertTests
     [Fact]
     public void A_batch_is_counted_by_realm_rule_and_group_and_a_broken_clock_counts_as_now()
     {
-        var rules = new RuleIndex(1, [DefaultRules.At(Noon)[0], DefaultRules.At(Noon)[0] with { Id = Guid.NewGuid(), Realm = "other", Name = "own" }]);
+        var rules = new RuleIndex(1, [AuthFailures, AuthFailures with { Id = Guid.NewGuid(), Realm = "other", Name = "own" }]);
         var events = Batch(
             TestEvent.FailedLogin(Noon, "1.1.1.1"), TestEvent.FailedLogin(Noon.AddSeconds(1), "1.1.1.1"), TestEvent.FailedLogin(Noon, "2.2.2.2"),
             TestEvent.FailedLogin(Noon.AddYears(70), "1.1.1.1", realm: "other"), TestEvent.Action(Noon.AddSeconds(9), "logout"));
@@ -184,7 +186,7 @@ public sealed class AlertTests
         Assert.Equal(5, match.Hits);
         Assert.Equal(
             ["auth_failures default 1.1.1.1 2", "auth_failures default 2.2.2.2 1", "auth_failures other 1.1.1.1 1", "own other 1.1.1.1 1"],
-            match.Groups.Select(group => $"{group.Rule.Name} {group.Realm} {group.Values[0]} {group.Times.Count}").Order(StringComparer.Ordinal));
+            match.Groups.Select(group => $"{group.Rule.Name} {group.Realm} {group.Values[0]} {group.Hits.Count}").Order(StringComparer.Ordinal));
         Assert.Equal(BatchMatch.Microseconds(Noon.AddSeconds(9)), match.Sources[("default", "auth-api")]);
         Assert.Equal(BatchMatch.Microseconds(Noon.AddMinutes(1)), match.Sources[("other", "auth-api")]);
     }
@@ -192,7 +194,7 @@ public sealed class AlertTests
     [Fact]
     public void An_alert_names_the_events_by_tags_that_they_carry_and_not_by_a_value_that_was_cut()
     {
-        var rule = DefaultRules.At(Noon)[0] with { GroupBy = ["tags.ip_address", "tags.user_agent", "tags.long"] };
+        var rule = AuthFailures with { GroupBy = ["tags.ip_address", "tags.user_agent", "tags.long"] };
         var whole = new string('w', 200);
         var events = Batch(new TestEvent(Noon, Tags: [("action", "login"), ("outcome", "failure"), ("ip_address", "1.1.1.1"), ("user_agent", whole), ("long", whole + "w")]));
 

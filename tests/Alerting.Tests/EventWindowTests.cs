@@ -21,9 +21,9 @@ public sealed class EventWindowTests
     [InlineData(2, 10, "", "")]
     public void Episodes_begin_at_the_hit_that_reaches_the_threshold_and_end_when_the_count_falls_below(int threshold, int length, string hits, string expected)
     {
-        var episodes = EventWindow.EpisodesOf(Times(hits), Shape(threshold, length));
+        var episodes = Shape(threshold, length).EpisodesOf(Times(hits));
 
-        Assert.Equal(expected, string.Join(' ', episodes.Select(episode => $"{episode.From}-{episode.Until}:{episode.Count}")));
+        Assert.Equal(expected, string.Join(' ', episodes.Select(episode => $"{episode.From}-{episode.Until}:{episode.Value}")));
     }
 
     [Fact]
@@ -76,9 +76,9 @@ public sealed class EventWindowTests
     public void No_more_hits_are_kept_than_can_matter()
     {
         var old = EventWindow.Empty.Add([1, 2, 3, 100], 100, new WindowShape(5, 10, 20, 1000)).Window;
-        var many = EventWindow.Empty.Add([.. Enumerable.Range(0, 5_000).Select(_ => 7L)], 7, new WindowShape(5, 10, 20, 1000)).Window;
+        var many = EventWindow.Empty.Add([.. Enumerable.Range(0, 5_000).Select(_ => new Hit(7))], 7, new WindowShape(5, 10, 20, 1000)).Window;
 
-        Assert.Equal([100], old.Hits);
+        Assert.Equal([new Hit(100)], old.Hits);
         Assert.Equal(1_000, many.Hits.Length);
     }
 
@@ -103,7 +103,7 @@ public sealed class EventWindowTests
     }).Check(Thorough);
 
     // What people would hear: the episodes with their ends, in the order of their beginnings.
-    private static List<(long From, long Until)> Tell(IEnumerable<long[]> batches, WindowShape shape)
+    private static List<(long From, long Until)> Tell(IEnumerable<Hit[]> batches, WindowShape shape)
     {
         var window = EventWindow.Empty;
         var told = new List<(long From, long Until)>();
@@ -169,10 +169,10 @@ public sealed class EventWindowTests
 
     private static WindowShape Shape(int threshold, int length) => new(threshold, length, 1_000, 1_000);
 
-    private static long[] Times(string text) => [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(hit => long.Parse(hit, System.Globalization.CultureInfo.InvariantCulture))];
+    private static Hit[] Times(string text) => [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(hit => new Hit(long.Parse(hit, System.Globalization.CultureInfo.InvariantCulture)))];
 
     private sealed record Stream(int Threshold, int Length, IReadOnlyList<int> Hits, int BatchSize)
     {
-        public IEnumerable<long[]> Batches(IEnumerable<int> hits) => hits.Select(hit => (long)hit).Chunk(BatchSize);
+        public IEnumerable<Hit[]> Batches(IEnumerable<int> hits) => hits.Select(hit => new Hit(hit)).Chunk(BatchSize);
     }
 }

@@ -28,7 +28,7 @@ public sealed class FaultTests
         using var admin = new GatewayClient(platform.GatewayUrl, platform.AdminKey);
         var load = new Load(platform.GatewayUrl, platform.IngestKey);
 
-        // A tenth of the attacks before, between and after the kills; every attack is one address that fails five times.
+        // A tenth of the attacks before, between and after the kills; every attack is one address that guesses ten times at one user.
         foreach (var victim in Victims)
         {
             var inFlight = load.SendAsync(Events, Ct);
@@ -47,10 +47,10 @@ public sealed class FaultTests
 
         await using var alerting = NpgsqlDataSource.Create(await platform.PostgresAsync("alertingdb", Ct));
         await Eventually.TrueAsync(
-            async () => (await CountAsync(alerting, "select count(*), count(distinct labels->>'ip_address') from alerts where name = 'auth_failures'")).Second == load.Attacks,
+            async () => (await CountAsync(alerting, "select count(*), count(distinct labels->>'ip_address') from alerts where name = 'brute_force'")).Second == load.Attacks,
             TimeSpan.FromMinutes(2),
             $"each of {load.Attacks} attacks has its alert");
-        var alerts = await CountAsync(alerting, "select count(*), count(distinct labels->>'ip_address') from alerts where name = 'auth_failures'");
+        var alerts = await CountAsync(alerting, "select count(*), count(distinct labels->>'ip_address') from alerts where name = 'brute_force'");
         Assert.Equal(alerts.First, alerts.Second);
         await Eventually.TrueAsync(
             () => pages.Pages.Where(page => page.Status == "firing").Select(page => page.Label("ip_address")).OfType<string>().Distinct().Count() == load.Attacks,
@@ -110,7 +110,7 @@ public sealed class FaultTests
 
         public long Retries => Volatile.Read(ref _retries);
 
-        /// <summary>Addresses that failed five times.</summary>
+        /// <summary>Addresses that guessed ten times.</summary>
         public int Attacks => Volatile.Read(ref _attacks);
 
         public Task FirstAnswerAsync() => _firstAnswer.Task;
@@ -162,7 +162,7 @@ public sealed class FaultTests
             return false;
         }
 
-        // 20 ordinary events and one attack of five failures.
+        // 15 ordinary events and one attack of ten failures, each on a user of its own: many addresses on one user would be another finding.
         private string Batch()
         {
             var attack = Interlocked.Increment(ref _attacks);
@@ -170,8 +170,8 @@ public sealed class FaultTests
             var batch = Enumerable.Range(0, BatchSize).Select(index =>
             {
                 var n = Interlocked.Increment(ref _next).ToString(CultureInfo.InvariantCulture);
-                return index < 5
-                    ? Event(new() { ["n"] = n, ["action"] = "login", ["outcome"] = "failure", ["user_id"] = "anna", ["ip_address"] = address })
+                return index < 10
+                    ? Event(new() { ["n"] = n, ["action"] = "login", ["outcome"] = "failure", ["user_id"] = $"user-{attack}", ["ip_address"] = address })
                     : Event(new() { ["n"] = n, ["action"] = "token_refresh", ["outcome"] = "success" });
             });
             return $"[{string.Join(',', batch)}]";

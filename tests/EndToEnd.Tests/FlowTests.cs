@@ -7,7 +7,7 @@ namespace Platform.EndToEnd.Tests;
 public sealed class FlowTests(PlatformFixture fixture)
 {
     [Fact]
-    public async Task Five_failed_logins_page_somebody_and_end_as_a_closed_incident_with_an_audit_trail()
+    public async Task Ten_failed_logins_page_somebody_and_end_as_a_closed_incident_with_an_audit_trail()
     {
         const string realm = "flow";
         const string address = "203.0.113.77";
@@ -16,7 +16,7 @@ public sealed class FlowTests(PlatformFixture fixture)
         using var auditor = await fixture.Admin.WithKeyAsync("auditor", realm);
         var page = fixture.Pages.NextAsync("ip_address", address);
 
-        for (var attempt = 0; attempt < 5; attempt++)
+        for (var attempt = 0; attempt < 10; attempt++)
         {
             await application.SendAsync(HttpMethod.Post, "/api/v1/monitoring/events", FailedLogin(address, attempt));
         }
@@ -32,7 +32,7 @@ public sealed class FlowTests(PlatformFixture fixture)
             async () =>
             {
                 var timeline = await moderator.ListAsync($"/api/v1/monitoring/incidents/{id}/timeline");
-                return timeline.Count(entry => Kind(entry) == "event") == 5
+                return timeline.Count(entry => Kind(entry) == "event") == 10
                     && timeline.Any(entry => Kind(entry) == "alert")
                     && timeline.Any(entry => Kind(entry) == "notification");
             },
@@ -66,7 +66,7 @@ public sealed class FlowTests(PlatformFixture fixture)
         await fixture.Platform.SuspendAsync("cache", TestContext.Current.CancellationToken);
         try
         {
-            for (var attempt = 0; attempt < 5; attempt++)
+            for (var attempt = 0; attempt < 10; attempt++)
             {
                 await application.SendAsync(HttpMethod.Post, "/api/v1/monitoring/events", FailedLogin(address, attempt));
             }

@@ -25,7 +25,7 @@ public sealed partial class ReadmeTests(PlatformFixture fixture)
 
         Assert.True(shell.ExitCode == 0, $"The tour ended with {shell.ExitCode}: {await complaints}\n{output}");
         Assert.All(
-            (string[])["\"name\":\"auth_failures\"", "\"state\":\"firing\"", "\"kind\":\"event\"", "\"kind\":\"alert\"", "\"action\":\"incident.opened\"", "\"ok\":true"],
+            (string[])["\"name\":\"brute_force\"", "\"state\":\"firing\"", "\"kind\":\"event\"", "\"kind\":\"alert\"", "\"action\":\"incident.opened\"", "\"ok\":true"],
             expected => Assert.Contains(expected, output, StringComparison.Ordinal));
     }
 

@@ -10,6 +10,8 @@ public sealed partial record NewAlert(
     private const int MostLabels = 32;
     private static readonly string[] Reserved = ["alertname", "severity", "realm", "source", "rule_id"];
 
+    internal static bool IsLabelName(string name) => LabelName().IsMatch(name);
+
     /// <summary>The alert, or all errors by the name of their field.</summary>
     public (Alert? Alert, Dictionary<string, string[]> Errors) Check(string realm, DateTimeOffset now)
     {

@@ -1,5 +1,7 @@
+using System.Collections.ObjectModel;
 using System.Globalization;
 using System.Text;
+using System.Text.Json.Serialization;
 using Platform.Contracts;
 using Platform.ServiceDefaults;
 
@@ -9,7 +11,7 @@ namespace Platform.Alerting.Rules;
 /// "So many such events within so much time, for the same so-and-so": an alert of this severity. A rule of realm <c>*</c> holds in every
 /// realm, counting each realm's events apart.
 /// </summary>
-/// <param name="Threshold">Events in the window at which the alert fires.</param>
+/// <param name="Threshold">Events in the window at which the alert fires. What else must hold, a <see cref="Condition"/> says.</param>
 /// <param name="WindowSeconds">Length of the window, which slides in event time.</param>
 /// <param name="GroupBy"><c>source</c>, <c>level</c>, <c>event_type</c> or <c>tags.&lt;name&gt;</c>: events with equal values are counted together.</param>
 /// <param name="Version">Grows with each change; send it with a change to be refused when somebody else was faster.</param>
@@ -29,12 +31,35 @@ public sealed record Rule(
     DateTimeOffset UpdatedAt,
     int Version)
 {
+    /// <summary>What is asked of the events in the window; null: nothing but their number.</summary>
+    public Condition? Condition { get; init; }
+
+    /// <summary>Times of the week in which events do not count, as <see cref="WeeklyTimes"/> reads them.</summary>
+    public IReadOnlyList<string> NotDuring { get; init; } = [];
+
+    /// <summary>Labels of every alert, besides those of its group.</summary>
+    public IReadOnlyDictionary<string, string> Labels { get; init; } = ReadOnlyDictionary<string, string>.Empty;
+
+    /// <summary>Annotations of every alert, besides its summary and description.</summary>
+    public IReadOnlyDictionary<string, string> Annotations { get; init; } = ReadOnlyDictionary<string, string>.Empty;
+
+    /// <summary>
+    /// Rules with the same cause share an incident for the same <see cref="CauseBy"/>: several ways to notice one attack are one thing to
+    /// work on. Only rules of the platform have one.
+    /// </summary>
+    public string? Cause { get; init; }
+
+    /// <summary>The part of <see cref="GroupBy"/> that names what the cause is about.</summary>
+    public string? CauseBy { get; init; }
+
     /// <summary>Whether events counted under <paramref name="other"/> mean nothing under this rule.</summary>
     public bool CountsDifferently(Rule other) =>
         Enabled != other.Enabled
         || Threshold != other.Threshold
         || WindowSeconds != other.WindowSeconds
         || !GroupBy.SequenceEqual(other.GroupBy)
+        || !NotDuring.SequenceEqual(other.NotDuring)
+        || Condition?.Text != other.Condition?.Text
         || !Match.SameAs(other.Match);
 
     /// <summary>Labels of the group with these values (in the order of <see cref="GroupBy"/>). A value that events lack gives no label.</summary>
@@ -55,10 +80,16 @@ public sealed record Rule(
     /// <summary>What an incident is opened for; equal for every episode of the same group.</summary>
     public string GroupKey(string realm, IReadOnlyList<string> values)
     {
-        var text = new StringBuilder().Append(CultureInfo.InvariantCulture, $"{realm}/{Id}:{{");
+        var text = new StringBuilder().Append(CultureInfo.InvariantCulture, $"{realm}/{Cause ?? Id.ToString()}:{{");
+        var first = text.Length;
         for (var i = 0; i < GroupBy.Count; i++)
         {
-            text.Append(i == 0 ? "" : ",").Append(CultureInfo.InvariantCulture, $"{EventField.Parse(GroupBy[i])!.Value.Label}=\"{values[i].Replace("\\", "\\\\").Replace("\"", "\\\"")}\"");
+            if (Cause is not null && GroupBy[i] != CauseBy)
+            {
+                continue;
+            }
+
+            text.Append(text.Length == first ? "" : ",").Append(CultureInfo.InvariantCulture, $"{EventField.Parse(GroupBy[i])!.Value.Label}=\"{values[i].Replace("\\", "\\\\").Replace("\"", "\\\"")}\"");
         }
 
         return text.Append('}').ToString();
@@ -68,23 +99,48 @@ public sealed record Rule(
 /// <summary>What an event must look like. Everything that is given must hold.</summary>
 public sealed record RuleMatch(string? EventType, string? Source, string? Level, IReadOnlyDictionary<string, string> Tags)
 {
-    public IEnumerable<(EventField Field, string Value)> Conditions()
+    /// <summary>Fields (as in <see cref="Rule.GroupBy"/>) that must have one of several values.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyDictionary<string, IReadOnlyList<string>>? AnyOf { get; init; }
+
+    /// <summary>Fields that the event must have, whatever their value.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<string>? Present { get; init; }
+
+    /// <summary>Fields that the event must not have.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<string>? Absent { get; init; }
+
+    /// <summary>The fields with the values that they may have: one, or several.</summary>
+    public IEnumerable<(EventField Field, IReadOnlyList<string> Values)> Conditions()
     {
         foreach (var (tag, value) in Tags)
         {
-            yield return (new EventField(tag, IsTag: true), value);
+            yield return (new EventField(tag, IsTag: true), [value]);
         }
 
         foreach (var (name, value) in new[] { ("source", Source), ("level", Level), ("event_type", EventType) })
         {
             if (value is not null)
             {
-                yield return (new EventField(name, IsTag: false), value);
+                yield return (new EventField(name, IsTag: false), [value]);
             }
+        }
+
+        foreach (var (name, values) in AnyOf ?? ReadOnlyDictionary<string, IReadOnlyList<string>>.Empty)
+        {
+            yield return (EventField.Parse(name)!.Value, values);
         }
     }
 
-    public bool SameAs(RuleMatch other) => Conditions().ToHashSet().SetEquals(other.Conditions());
+    public bool SameAs(RuleMatch other) => Canonical().SetEquals(other.Canonical());
+
+    private HashSet<string> Canonical() =>
+    [
+        .. Conditions().Select(condition => $"{condition.Field.IsTag} {condition.Field.Name}\0{string.Join('\0', condition.Values.Order(StringComparer.Ordinal))}"),
+        .. (Present ?? []).Select(field => $"present {field}"),
+        .. (Absent ?? []).Select(field => $"absent {field}"),
+    ];
 }
 
 /// <summary>A place in an event that rules look at: a field, or a tag.</summary>

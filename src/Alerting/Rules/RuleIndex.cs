@@ -1,11 +1,13 @@
 using System.Collections.Frozen;
+using System.Net;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 
 namespace Platform.Alerting.Rules;
 
 /// <summary>
 /// All enabled rules at one version, arranged so that an event that no rule wants costs a few look-ups, however many rules there are:
-/// each rule waits under the value of one of its conditions. Immutable; readers use the old one or the new one.
+/// each rule waits under the values of one of its conditions. Immutable; readers use the old one or the new one.
 /// </summary>
 public sealed class RuleIndex
 {
@@ -18,12 +20,12 @@ public sealed class RuleIndex
     {
         Version = version;
         var enabled = rules.Where(rule => rule.Enabled).ToList();
-        var everywhere = enabled.Where(rule => rule.Realm == ServiceDefaults.Realm.All).ToList();
+        var everywhere = enabled.Where(rule => rule.Realm == ServiceDefaults.Realm.All).SelectMany(Interest.Of).ToList();
         _everywhere = new RealmRules(everywhere);
         _realms = enabled
             .Where(rule => rule.Realm != ServiceDefaults.Realm.All)
             .GroupBy(rule => rule.Realm)
-            .ToFrozenDictionary(group => group.Key, group => new RealmRules([.. group, .. everywhere]));
+            .ToFrozenDictionary(group => group.Key, group => new RealmRules([.. group.SelectMany(Interest.Of), .. everywhere]));
     }
 
     public long Version { get; }
@@ -36,18 +38,19 @@ public sealed class RealmRules
 {
     private readonly (EventField Field, FrozenDictionary<string, Waiting[]> ByValue)[] _probes;
 
-    public RealmRules(IReadOnlyCollection<Rule> rules)
+    public RealmRules(IReadOnlyCollection<Interest> interests)
     {
-        _probes = [.. rules
-            .Select(rule => (Rule: rule, Conditions: rule.Match.Conditions().OrderBy(condition => Rank(condition.Field)).ThenBy(condition => condition.Field.Name, StringComparer.Ordinal).ToArray()))
-            .GroupBy(rule => rule.Conditions[0].Field)
+        _probes = [.. interests
+            .Select(interest => (Interest: interest, Conditions: interest.Match.Conditions().OrderBy(condition => Rank(condition.Field)).ThenBy(condition => condition.Field.Name, StringComparer.Ordinal).ToArray()))
+            .GroupBy(waiting => waiting.Conditions[0].Field)
             .Select(probe => (probe.Key, probe
-                .GroupBy(rule => rule.Conditions[0].Value)
-                .ToFrozenDictionary(value => value.Key, value => value.Select(rule => new Waiting(rule.Rule, rule.Conditions[1..])).ToArray())))];
+                .SelectMany(waiting => waiting.Conditions[0].Values.Select(value => (Value: value, Waiting: new Waiting(waiting.Interest, new EventTest(waiting.Interest.Match, waiting.Conditions[1..])))))
+                .GroupBy(waiting => waiting.Value)
+                .ToFrozenDictionary(value => value.Key, value => value.Select(one => one.Waiting).ToArray())))];
     }
 
-    /// <summary>Adds the rules that match <paramref name="stored"/> to <paramref name="found"/>.</summary>
-    public void Match(StoredEvent stored, List<Rule> found)
+    /// <summary>Adds what wants <paramref name="stored"/> to <paramref name="found"/>.</summary>
+    public void Match(StoredEvent stored, List<Interest> found)
     {
         foreach (var (field, byValue) in _probes)
         {
@@ -58,9 +61,9 @@ public sealed class RealmRules
 
             foreach (var candidate in waiting)
             {
-                if (candidate.Matches(stored))
+                if (candidate.Others.Matches(stored))
                 {
-                    found.Add(candidate.Rule);
+                    found.Add(candidate.Interest);
                 }
             }
         }
@@ -76,19 +79,172 @@ public sealed class RealmRules
         _ => 4,
     };
 
-    private sealed record Waiting(Rule Rule, (EventField Field, string Value)[] Others)
-    {
-        public bool Matches(StoredEvent stored)
-        {
-            foreach (var (field, value) in Others)
-            {
-                if (!field.Is(stored, value))
-                {
-                    return false;
-                }
-            }
+    private sealed record Waiting(Interest Interest, EventTest Others);
+}
 
-            return true;
+/// <summary>Conditions on an event, ready to be asked of many.</summary>
+public sealed class EventTest
+{
+    private readonly (EventField Field, string[] Values)[] _values;
+    private readonly EventField[] _present;
+    private readonly EventField[] _absent;
+
+    public EventTest(RuleMatch match) : this(match, [.. match.Conditions()])
+    {
+    }
+
+    /// <param name="conditions">The part of the match's conditions that is to be asked.</param>
+    public EventTest(RuleMatch match, IEnumerable<(EventField Field, IReadOnlyList<string> Values)> conditions)
+    {
+        _values = [.. conditions.Select(condition => (condition.Field, condition.Values.ToArray()))];
+        _present = [.. (match.Present ?? []).Select(field => EventField.Parse(field)!.Value)];
+        _absent = [.. (match.Absent ?? []).Select(field => EventField.Parse(field)!.Value)];
+    }
+
+    public bool Matches(StoredEvent stored)
+    {
+        foreach (var (field, values) in _values)
+        {
+            if (!IsOneOf(field, stored, values))
+            {
+                return false;
+            }
         }
+
+        foreach (var field in _present)
+        {
+            if (field.Read(stored) is null or "")
+            {
+                return false;
+            }
+        }
+
+        foreach (var field in _absent)
+        {
+            if (field.Read(stored) is not (null or ""))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static bool IsOneOf(EventField field, StoredEvent stored, string[] values)
+    {
+        foreach (var value in values)
+        {
+            if (field.Is(stored, value))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}
+
+/// <summary>What an event means to a rule that wants it.</summary>
+public enum Step
+{
+    /// <summary>It is counted.</summary>
+    Counted,
+
+    /// <summary>It is the earlier step of a sequence.</summary>
+    Earlier,
+}
+
+/// <summary>A kind of events that a rule wants, with everything that is looked up in them, parsed once.</summary>
+public sealed class Interest
+{
+    private readonly EventField[][] _key;
+    private readonly EventField[][] _otherKey;
+    private readonly EventField[] _distinct;
+    private readonly TimePart[] _notDuring;
+    private readonly EventTest _part;
+    private readonly EventTest? _other;
+    private readonly IPNetwork[] _ignored;
+
+    private Interest(Rule rule, Step step, RuleMatch match)
+    {
+        (Rule, Step, Match) = (rule, step, match);
+        var sequence = rule.Condition as Condition.Sequence;
+        _key = Keys(step == Step.Earlier ? sequence!.AfterGroupBy : rule.GroupBy);
+        _otherKey = Keys(step == Step.Earlier || sequence is null ? rule.GroupBy : sequence.AfterGroupBy);
+        _distinct = [.. ((rule.Condition as Condition.Distinct)?.Fields ?? []).Select(field => EventField.Parse(field)!.Value)];
+        _notDuring = [.. rule.NotDuring.Select(WeeklyTimes.Parse)];
+        _part = new EventTest(rule.Match);
+        _other = sequence is not null && step == Step.Counted ? new EventTest(sequence.After) : null;
+        _ignored = [.. ((rule.Condition as Condition.Travel)?.IgnoredNetworks ?? []).Select(IPNetwork.Parse)];
+    }
+
+    public Rule Rule { get; }
+
+    public Step Step { get; }
+
+    /// <summary>The events of this kind.</summary>
+    public RuleMatch Match { get; }
+
+    public static IEnumerable<Interest> Of(Rule rule) => rule.Condition switch
+    {
+        Condition.Ratio ratio => [new Interest(rule, Step.Counted, ratio.Of)],
+        Condition.Sequence sequence => [new Interest(rule, Step.Earlier, sequence.After), new Interest(rule, Step.Counted, rule.Match)],
+        null or Condition.Distinct or Condition.Absence or Condition.Travel => [new Interest(rule, Step.Counted, rule.Match)],
+        _ => throw new NotSupportedException($"No rule counts by {rule.Condition.GetType().Name}."),
+    };
+
+    /// <summary>The values that the event is grouped by.</summary>
+    public string[] KeyOf(StoredEvent stored) => Read(_key, stored);
+
+    /// <summary>What the event says besides its time; null when it says nothing to this rule after all.</summary>
+    public (long A, long B)? DetailsOf(StoredEvent stored, DateTimeOffset time)
+    {
+        if (_notDuring.Length > 0 && Array.Exists(_notDuring, part => part.Contains(time)))
+        {
+            return null;
+        }
+
+        return Rule.Condition switch
+        {
+            Condition.Distinct => (Windows.Hit.NumberOf(ValueOf(0, stored)), Windows.Hit.NumberOf(ValueOf(1, stored))),
+            Condition.Ratio => (1, _part.Matches(stored) ? 1 : 0),
+            Condition.Sequence => Step == Step.Earlier ? (0, 0) : IsItsOwnEarlierStep(stored) ? null : (1, 0),
+            Condition.Travel => PlaceOf(stored),
+            _ => (0, 0),
+        };
+    }
+
+    private string? ValueOf(int field, StoredEvent stored) => field < _distinct.Length ? _distinct[field].Read(stored) : null;
+
+    // An event that is both steps for the same key must not follow itself.
+    private bool IsItsOwnEarlierStep(StoredEvent stored) => _other!.Matches(stored) && KeyOf(stored).SequenceEqual(Read(_otherKey, stored));
+
+    private (long Latitude, long Longitude)? PlaceOf(StoredEvent stored)
+    {
+        if (stored.TagIs("proxy", "true")
+            || Windows.Journey.Place(stored.Tag("latitude"), stored.Tag("longitude")) is not { } place
+            || (_ignored.Length > 0 && IPAddress.TryParse(stored.Tag("ip_address"), out var address) && Array.Exists(_ignored, network => network.Contains(address))))
+        {
+            return null;
+        }
+
+        return place;
+    }
+
+    private static EventField[][] Keys(IReadOnlyList<string> groupBy) => [.. groupBy.Select(entry => entry.Split('|').Select(field => EventField.Parse(field)!.Value).ToArray())];
+
+    private static string[] Read(EventField[][] key, StoredEvent stored)
+    {
+        var values = new string[key.Length];
+        for (var i = 0; i < key.Length; i++)
+        {
+            values[i] = "";
+            for (var j = 0; j < key[i].Length && values[i].Length == 0; j++)
+            {
+                values[i] = key[i][j].ReadForGroup(stored);
+            }
+        }
+
+        return values;
     }
 }

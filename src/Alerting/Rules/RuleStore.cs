@@ -12,7 +12,7 @@ public sealed class RuleStore(NpgsqlDataSource db)
     private const long Lock = 0x616c7274_72756c65;
 
     private static Sql Columns =>
-        $"id, realm, name, description, match::text, threshold, window_seconds, group_by, severity, enabled, created_by, created_at, updated_at, version";
+        $"id, realm, name, description, match::text, threshold, window_seconds, group_by, severity, enabled, created_by, created_at, updated_at, version, condition, not_during, labels::text, annotations::text, cause, cause_by";
 
     /// <summary>
     /// The version of the rules, which does not move until the transaction ends. So a batch is evaluated wholly before or wholly after a
@@ -57,9 +57,11 @@ public sealed class RuleStore(NpgsqlDataSource db)
     /// <summary>False when the realm already has a rule of that name.</summary>
     public async Task<bool> InsertAsync(NpgsqlTransaction tx, Rule rule, CancellationToken ct) =>
         await tx.ExecuteAsync($"""
-            insert into rules (id, realm, name, description, match, threshold, window_seconds, group_by, severity, enabled, created_by, created_at, updated_at, version)
+            insert into rules (id, realm, name, description, match, threshold, window_seconds, group_by, severity, enabled, created_by, created_at, updated_at, version,
+                condition, not_during, labels, annotations, cause, cause_by)
             values ({rule.Id}, {rule.Realm}, {rule.Name}, {rule.Description}, {Queries.Jsonb(rule.Match, WireJson.Options)}, {rule.Threshold},
-                    {rule.WindowSeconds}, {rule.GroupBy.ToArray()}, {rule.Severity.Word()}, {rule.Enabled}, {rule.CreatedBy}, {rule.CreatedAt}, {rule.UpdatedAt}, {rule.Version})
+                    {rule.WindowSeconds}, {rule.GroupBy.ToArray()}, {rule.Severity.Word()}, {rule.Enabled}, {rule.CreatedBy}, {rule.CreatedAt}, {rule.UpdatedAt}, {rule.Version},
+                    {rule.Condition?.Text}, {rule.NotDuring.ToArray()}, {Queries.Jsonb(rule.Labels, WireJson.Options)}, {Queries.Jsonb(rule.Annotations, WireJson.Options)}, {rule.Cause}, {rule.CauseBy})
             on conflict do nothing
             """, ct) == 1;
 
@@ -68,7 +70,9 @@ public sealed class RuleStore(NpgsqlDataSource db)
         await tx.ExecuteAsync($"""
             update rules set name = {rule.Name}, description = {rule.Description}, match = {Queries.Jsonb(rule.Match, WireJson.Options)},
                 threshold = {rule.Threshold}, window_seconds = {rule.WindowSeconds}, group_by = {rule.GroupBy.ToArray()}, severity = {rule.Severity.Word()},
-                enabled = {rule.Enabled}, updated_at = {rule.UpdatedAt}, version = {rule.Version}
+                enabled = {rule.Enabled}, updated_at = {rule.UpdatedAt}, version = {rule.Version}, condition = {rule.Condition?.Text},
+                not_during = {rule.NotDuring.ToArray()}, labels = {Queries.Jsonb(rule.Labels, WireJson.Options)},
+                annotations = {Queries.Jsonb(rule.Annotations, WireJson.Options)}, cause = {rule.Cause}, cause_by = {rule.CauseBy}
             where id = {rule.Id} and not exists (select 1 from rules other where other.realm = {rule.Realm} and other.name = {rule.Name} and other.id <> {rule.Id})
             """, ct) == 1;
 
@@ -76,12 +80,26 @@ public sealed class RuleStore(NpgsqlDataSource db)
         tx.ExecuteAsync($"delete from rules where id = {id}", ct);
 
     /// <summary>Forgets what was counted for a rule.</summary>
-    public Task ForgetCountsAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct) =>
-        tx.ExecuteAsync($"delete from event_windows where rule_id = {id}", ct);
+    public async Task ForgetCountsAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct)
+    {
+        await tx.ExecuteAsync($"delete from event_windows where rule_id = {id}", ct);
+        await tx.ExecuteAsync($"delete from event_tails where rule_id = {id}", ct);
+    }
 
     private static Rule Read(NpgsqlDataReader row) => new(
         row.GetGuid(0), row.GetString(1), row.GetString(2), row.GetString(3),
         JsonSerializer.Deserialize<RuleMatch>(row.GetString(4), WireJson.Options)!,
         row.GetInt32(5), row.GetInt32(6), row.GetFieldValue<string[]>(7), Severities.Parse(row.GetString(8))!.Value,
-        row.GetBoolean(9), row.GetString(10), row.GetTime(11), row.GetTime(12), row.GetInt32(13));
+        row.GetBoolean(9), row.GetString(10), row.GetTime(11), row.GetTime(12), row.GetInt32(13))
+    {
+        Condition = Condition.Parse(row.GetOrNull(14, row.GetString)),
+        NotDuring = row.GetFieldValue<string[]>(15),
+        Labels = Words(row, 16),
+        Annotations = Words(row, 17),
+        Cause = row.GetOrNull(18, row.GetString),
+        CauseBy = row.GetOrNull(19, row.GetString),
+    };
+
+    private static Dictionary<string, string> Words(NpgsqlDataReader row, int ordinal) =>
+        JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(ordinal))!;
 }

@@ -1,7 +1,9 @@
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Detections;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.Windows;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.ServiceDefaults;
@@ -15,8 +17,10 @@ public static class RulesApi
 
     public static IHostApplicationBuilder AddRules(this IHostApplicationBuilder builder)
     {
+        builder.AddSettings<DetectionOptions>();
         builder.Services.AddSingleton<RuleStore>();
-        builder.Services.AddHostedService<DefaultRules>();
+        builder.Services.AddSingleton<DefaultRules>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<DefaultRules>());
         return builder;
     }
 
@@ -56,7 +60,7 @@ public static class RulesApi
         : TypedResults.Ok(Envelope.Of(rule));
 
     private static async Task<Results<Created<Envelope<Rule>>, ValidationProblem, ProblemHttpResult>> CreateAsync(
-        RuleBody body, Caller caller, RuleStore rules, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        RuleBody body, Caller caller, RuleStore rules, WindowOptions windows, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
@@ -79,13 +83,14 @@ public static class RulesApi
             return NameTaken(rule);
         }
 
+        await WindowStore.StartAsync(tx, rule, windows, BatchMatch.Microseconds(now), ct);
         await tx.SendAsync(caller.Did("rule.created", "rule", rule.Id.ToString(), now, realm, Describe(rule)), ct);
         await tx.CommitAsync(ct);
         return TypedResults.Created($"/api/v1/monitoring/rules/{rule.Id}", Envelope.Of(rule));
     }
 
     private static async Task<Results<Ok<Envelope<Rule>>, NotFound, ValidationProblem, ProblemHttpResult>> ChangeAsync(
-        Guid id, RuleBody body, Caller caller, RuleStore rules, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Guid id, RuleBody body, Caller caller, RuleStore rules, AlertStore alerts, WindowOptions windows, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
@@ -113,7 +118,7 @@ public static class RulesApi
                 statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the rule");
         }
 
-        var rule = changed with { CreatedAt = old.CreatedAt, Version = old.Version + 1 };
+        var rule = changed with { CreatedAt = old.CreatedAt, Version = old.Version + 1, Cause = old.Cause, CauseBy = old.CauseBy };
         if (!await rules.UpdateAsync(tx, rule, ct))
         {
             return NameTaken(rule);
@@ -123,6 +128,7 @@ public static class RulesApi
         {
             await rules.ForgetCountsAsync(tx, id, ct);
             await alerts.ResolveOfRuleAsync(tx, id, rule.Enabled ? "The rule was changed." : "The rule was switched off.", now, ct);
+            await WindowStore.StartAsync(tx, rule, windows, BatchMatch.Microseconds(now), ct);
         }
 
         await tx.SendAsync(caller.Did("rule.changed", "rule", id.ToString(), now, rule.Realm, Describe(rule)), ct);
@@ -156,9 +162,9 @@ public static class RulesApi
         return TypedResults.NoContent();
     }
 
-    /// <summary>Makes the default rules again as they were on the first day. They hold in all realms, so this takes a caller of all realms.</summary>
+    /// <summary>Makes the built-in rules again as the settings say. They hold in all realms, so this takes a caller of all realms.</summary>
     private static async Task<Results<Ok<Envelope<Page<Rule>>>, ProblemHttpResult>> RestoreDefaultsAsync(
-        Caller caller, RuleStore rules, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Caller caller, RuleStore rules, DefaultRules defaults, DetectionOptions detections, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         if (!caller.SeesAllRealms)
         {
@@ -170,21 +176,14 @@ public static class RulesApi
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleStore.LockForChangeAsync(tx, ct);
         var restored = new List<Rule>();
-        foreach (var rule in DefaultRules.At(now))
+        foreach (var rule in DefaultRules.At(detections, now))
         {
-            var old = await rules.FindForChangeAsync(tx, rule.Id, ct);
-            var wanted = old is null ? rule : rule with { CreatedAt = old.CreatedAt, Version = old.Version + 1 };
-            if (old is null ? !await rules.InsertAsync(tx, wanted, ct) : !await rules.UpdateAsync(tx, wanted, ct))
+            if (!await defaults.RestoreAsync(tx, rule, now, ct))
             {
-                return NameTaken(wanted);
+                return NameTaken(rule);
             }
 
-            if (old is not null && wanted.CountsDifferently(old))
-            {
-                await rules.ForgetCountsAsync(tx, rule.Id, ct);
-                await alerts.ResolveOfRuleAsync(tx, rule.Id, "The rule was restored to its default.", now, ct);
-            }
-
+            var wanted = (await rules.FindForChangeAsync(tx, rule.Id, ct))!;
             await tx.SendAsync(caller.Did("rule.restored", "rule", rule.Id.ToString(), now, rule.Realm, Describe(wanted)), ct);
             restored.Add(wanted);
         }
@@ -198,6 +197,7 @@ public static class RulesApi
     {
         ["name"] = rule.Name,
         ["threshold"] = $"{rule.Threshold} in {rule.WindowSeconds} s",
+        ["condition"] = rule.Condition?.Text ?? "count",
         ["severity"] = rule.Severity.Word(),
         ["enabled"] = rule.Enabled ? "true" : "false",
         ["version"] = $"{rule.Version}",

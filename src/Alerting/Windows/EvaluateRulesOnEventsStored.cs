@@ -20,6 +20,14 @@ public sealed class WindowOptions
     [Setting("ALERT_MAX_GROUPS_PER_RULE"), Range(1, 10_000_000)]
     public int MaxGroups { get; init; } = 100_000;
 
+    /// <summary>Hits that are kept of one group, the newest; never fewer than twice what the rule needs. It also bounds how many different values are told apart.</summary>
+    [Setting("ALERT_MAX_HITS_PER_WINDOW"), Range(100, 100_000)]
+    public int MaxHits { get; init; } = 1_000;
+
+    /// <summary>An absence that goes on for this long is no alert any more: nobody waits for that group.</summary>
+    [Setting("ALERT_ABSENCE_PATIENCE_HOURS"), Range(1, 8_760)]
+    public TimeSpan Patience { get; init; } = TimeSpan.FromDays(7);
+
     /// <summary>An alert resolves this long after its count fell below the threshold, so that events on their way are not missed.</summary>
     [Setting("ALERT_RESOLVE_GRACE_SECONDS"), Range(0, 3_600)]
     public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(2);
@@ -40,6 +48,8 @@ public sealed partial class EvaluateRulesOnEventsStored(
     ILogger<EvaluateRulesOnEventsStored> logger) : IConsumer<EventsStored>
 {
     internal const string Over = "The count fell below the threshold.";
+    internal const string CeasedToHold = "The condition does not hold any more.";
+    internal const string CameBack = "An event came, or nobody waits for it any more.";
     private const string Other = "(other)";
     private const long Tolerance = 60_000_000;
 
@@ -64,9 +74,15 @@ public sealed partial class EvaluateRulesOnEventsStored(
         metrics.Evaluated(message.Events.Count, match.Hits);
         if (match.Groups.Count > 0)
         {
-            await AddAsync(tx, await BoundAsync(tx, match.Groups, ct), now, ct);
+            var groups = await BoundAsync(tx, await Tails.PullAsync(tx, match.Groups, clock.GetUtcNow(), ct), ct);
+            if (groups.Count > 0)
+            {
+                await AddAsync(tx, groups, now, ct);
+            }
         }
     }
+
+    internal static string OverOf(Rule rule) => rule.Condition switch { null => Over, Condition.Absence => CameBack, _ => CeasedToHold };
 
     public void Committed()
     {
@@ -96,16 +112,16 @@ public sealed partial class EvaluateRulesOnEventsStored(
 
     private async Task<StoredWindow> AddAsync(NpgsqlTransaction tx, GroupHits group, StoredWindow window, long now, CancellationToken ct)
     {
-        var shape = WindowShape.Of(group.Rule, options.Lateness);
+        var shape = WindowShape.Of(group.Rule, options);
         var place = clocks.Position(group.Realm, group.Source, _match.Sources.GetValueOrDefault((group.Realm, group.Source), group.Newest), now);
-        var (counted, news) = new EventWindow(window.Hits, window.Latest, window.AlertId is not null).Add(group.Times, place, shape);
+        var (counted, news) = new EventWindow(window.Hits, window.Latest, window.AlertId is not null).Add(group.Hits, place, shape);
         var alert = window.AlertId;
         foreach (var one in news)
         {
             switch (one)
             {
                 case WindowNews.Ended ended:
-                    await EndAsync(tx, alert!.Value, ended.Until, ct);
+                    await EndAsync(tx, group.Rule, alert!.Value, ended.Until, ct);
                     break;
                 case WindowNews.Began began:
                     alert = await FireAsync(tx, group, began.Episode, ct);
@@ -113,12 +129,12 @@ public sealed partial class EvaluateRulesOnEventsStored(
                 case WindowNews.Passed passed:
                     _told = true;
                     var at = clock.GetUtcNow();
-                    await alerts.FirePassedAsync(tx, Describe(group, passed.Episode, at), BatchMatch.Time(passed.Episode.Until), Over, at, ct);
+                    await alerts.FirePassedAsync(tx, Describe(group, passed.Episode, at), BatchMatch.Time(passed.Episode.Until), OverOf(group.Rule), at, ct);
                     break;
             }
         }
 
-        var newest = counted.Hits[^1];
+        var newest = counted.Hits[^1].At;
         // A sender that lags behind its source's other senders lags with the rest of its events, too.
         var lag = Math.Max(0, place - newest);
         return window with
@@ -130,7 +146,8 @@ public sealed partial class EvaluateRulesOnEventsStored(
             Position = newest + lag,
             SeenAt = now,
             ResolveAt = counted.Latest?.Until + lag,
-            ForgetAt = newest + shape.Length + shape.Lateness + lag,
+            ForgetAt = newest + shape.Reach + shape.Rest + shape.Lateness + lag,
+            FireAt = shape.Condition is Condition.Absence ? newest + shape.Length + lag : null,
         };
     }
 
@@ -140,19 +157,31 @@ public sealed partial class EvaluateRulesOnEventsStored(
         return await alerts.FireAsync(tx, Describe(group, episode, clock.GetUtcNow()), ct);
     }
 
-    private Task EndAsync(NpgsqlTransaction tx, Guid alert, long until, CancellationToken ct)
+    private Task EndAsync(NpgsqlTransaction tx, Rule rule, Guid alert, long until, CancellationToken ct)
     {
         _told = true;
-        return alerts.ResolveAsync(tx, alert, BatchMatch.Time(until), Over, clock.GetUtcNow(), ct);
+        return alerts.ResolveAsync(tx, alert, BatchMatch.Time(until), OverOf(rule), clock.GetUtcNow(), ct);
     }
 
     internal static Alert Describe(GroupHits group, Episode episode, DateTimeOffset now)
     {
         var rule = group.Rule;
         var groupLabels = rule.GroupLabels(group.Values);
-        var identity = new Dictionary<string, string>(groupLabels) { ["alertname"] = rule.Name, ["realm"] = group.Realm, ["rule_id"] = rule.Id.ToString() };
+        var identity = new Dictionary<string, string>(rule.Labels);
+        foreach (var (label, value) in groupLabels)
+        {
+            identity[label] = value;
+        }
+
+        (identity["alertname"], identity["realm"], identity["rule_id"]) = (rule.Name, group.Realm, rule.Id.ToString());
         var of = groupLabels.Count == 0 ? "" : $" for {string.Join(", ", groupLabels.Select(label => $"{label.Key} {label.Value}"))}";
-        var tags = new Dictionary<string, string>(rule.Match.Tags);
+        // Of a sequence, both steps belong to the story, and they share nothing but what they are grouped by.
+        var tags = rule.Condition switch
+        {
+            Condition.Sequence => [],
+            Condition.Ratio ratio => new Dictionary<string, string>(ratio.Of.Tags),
+            _ => new Dictionary<string, string>(rule.Match.Tags),
+        };
         for (var i = 0; i < rule.GroupBy.Count; i++)
         {
             if (EventField.Parse(rule.GroupBy[i]) is { IsTag: true } field && group.Values[i] is { Length: > 0 } value && value != Other && !EventField.IsCut(value))
@@ -161,6 +190,19 @@ public sealed partial class EvaluateRulesOnEventsStored(
             }
         }
 
+        var annotations = new Dictionary<string, string>(rule.Annotations)
+        {
+            ["summary"] = $"{Finding(rule, episode)}{of}",
+            ["description"] = rule.Description,
+        };
+        var threshold = rule.Condition switch
+        {
+            Condition.Ratio ratio => ratio.AtLeast,
+            Condition.Sequence sequence => sequence.Count,
+            Condition.Travel travel => travel.KilometresPerHour,
+            Condition.Distinct distinct when rule.Threshold == 1 => distinct.AtLeast.GetValueOrDefault(distinct.Fields[0], 1),
+            _ => rule.Threshold,
+        };
         return Alert.Fire(
             group.Realm,
             rule.GroupKey(group.Realm, group.Values),
@@ -170,21 +212,30 @@ public sealed partial class EvaluateRulesOnEventsStored(
             AlertSource.Rule,
             identity,
             groupLabels,
-            new Dictionary<string, string>
-            {
-                ["summary"] = string.Create(CultureInfo.InvariantCulture, $"{episode.Count} events within {rule.WindowSeconds} s{of}"),
-                ["description"] = rule.Description,
-            },
+            annotations,
             tags,
-            episode.Count,
-            rule.Threshold,
+            episode.Value,
+            threshold,
             BatchMatch.Time(episode.From),
             now,
-            new AlertReason(episode.Count, rule.Threshold, rule.WindowSeconds, rule.Version, rule.Match, group.Values));
+            new AlertReason(episode.Value, threshold, rule.WindowSeconds, rule.Version, rule.Match, group.Values));
     }
 
+    private static string Finding(Rule rule, Episode episode) => rule.Condition switch
+    {
+        null => string.Create(CultureInfo.InvariantCulture, $"{episode.Value} events within {rule.WindowSeconds} s"),
+        Condition.Distinct distinct => string.Create(CultureInfo.InvariantCulture,
+            $"{episode.Value} {(rule.Threshold > 1 || !distinct.AtLeast.ContainsKey(distinct.Fields[0]) ? "events" : $"values of {distinct.Fields[0]}")} within {rule.WindowSeconds} s"),
+        Condition.Ratio => string.Create(CultureInfo.InvariantCulture, $"{100 * episode.Value:0.#} % of the events within {rule.WindowSeconds} s"),
+        Condition.Sequence { Count: 1 } => $"One event followed another within {rule.WindowSeconds} s",
+        Condition.Sequence sequence => $"An event followed {sequence.Count} others within {rule.WindowSeconds} s",
+        Condition.Absence => $"No event for {rule.WindowSeconds} s",
+        Condition.Travel => string.Create(CultureInfo.InvariantCulture, $"{episode.Value:0} km/h from one event to another"),
+        _ => "The condition holds",
+    };
+
     // Beyond the limit, groups that are not counted yet are folded into one; those that are counted go on as they were.
-    private async Task<IReadOnlyList<GroupHits>> BoundAsync(NpgsqlTransaction tx, IReadOnlyCollection<GroupHits> groups, CancellationToken ct)
+    private async Task<IReadOnlyList<GroupHits>> BoundAsync(NpgsqlTransaction tx, List<GroupHits> groups, CancellationToken ct)
     {
         var bounded = new List<GroupHits>(groups.Count);
         foreach (var ofRule in groups.GroupBy(group => group.Rule))
@@ -210,6 +261,13 @@ public sealed partial class EvaluateRulesOnEventsStored(
                     continue;
                 }
 
+                groupsFolded++;
+                // What several keys did together is no sequence, no journey, and no absence.
+                if (group.Rule.Condition is Condition.Sequence or Condition.Absence or Condition.Travel)
+                {
+                    continue;
+                }
+
                 if (!folded.TryGetValue(group.Realm, out var other))
                 {
                     string[] values = [.. group.Values.Select(_ => Other)];
@@ -217,11 +275,10 @@ public sealed partial class EvaluateRulesOnEventsStored(
                 }
 
                 other.Add(group);
-                groupsFolded++;
             }
 
             bounded.AddRange(folded.Values);
-            if (folded.Count > 0)
+            if (groupsFolded > 0)
             {
                 metrics.Folded(groupsFolded);
                 Folded(ofRule.Key.Name, options.MaxGroups);
@@ -231,7 +288,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
         return bounded;
     }
 
-    [LoggerMessage(LogLevel.Warning, "The rule {Rule} has {Limit} groups; further ones are counted together. Group by something with fewer values, or raise ALERT_MAX_GROUPS_PER_RULE")]
+    [LoggerMessage(LogLevel.Warning, "The rule {Rule} has {Limit} groups; further ones are counted together, or not at all. Group by something with fewer values, or raise ALERT_MAX_GROUPS_PER_RULE")]
     private partial void Folded(string rule, int limit);
 }
 

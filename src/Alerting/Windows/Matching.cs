@@ -14,8 +14,8 @@ public sealed class GroupHits(Rule rule, string realm, string[] values)
 
     public string[] Values => values;
 
-    /// <summary>Event times in microseconds, as they came.</summary>
-    public List<long> Times { get; } = [];
+    /// <summary>As they came.</summary>
+    public List<Hit> Hits { get; } = [];
 
     /// <summary>Source of the newest hit.</summary>
     public string Source { get; private set; } = "";
@@ -25,18 +25,21 @@ public sealed class GroupHits(Rule rule, string realm, string[] values)
     /// <summary>The window's key: the first 16 bytes of a hash, because group values are as long as senders like.</summary>
     public Guid Key => KeyOf(rule.Id, realm, values);
 
-    public void Add(long time, string source)
+    /// <summary>Whether there is a hit that means something without others that came before.</summary>
+    public bool StandsAlone => rule.Condition is not Condition.Sequence || Hits.Exists(hit => hit.A == 0);
+
+    public void Add(Hit hit, string source)
     {
-        Times.Add(time);
-        if (time >= Newest)
+        Hits.Add(hit);
+        if (hit.At >= Newest)
         {
-            (Newest, Source) = (time, source);
+            (Newest, Source) = (hit.At, source);
         }
     }
 
     public void Add(GroupHits other)
     {
-        Times.AddRange(other.Times);
+        Hits.AddRange(other.Hits);
         if (other.Newest >= Newest)
         {
             (Newest, Source) = (other.Newest, other.Source);
@@ -62,7 +65,7 @@ public sealed class BatchMatch
     public static BatchMatch Of(IReadOnlyList<StoredEvent> events, RuleIndex rules, long latest)
     {
         var match = new BatchMatch();
-        var found = new List<Rule>();
+        var found = new List<Interest>();
         string? realm = null, source = null;
         RealmRules? realmRules = null;
         var newest = long.MinValue;
@@ -80,9 +83,9 @@ public sealed class BatchMatch
             newest = Math.Max(newest, time);
             found.Clear();
             realmRules!.Match(stored, found);
-            foreach (var rule in found)
+            foreach (var interest in found)
             {
-                match.Hit(rule, realm, source!, time, stored);
+                match.Take(interest, realm, source!, time, stored);
             }
         }
 
@@ -94,17 +97,22 @@ public sealed class BatchMatch
 
     public static DateTimeOffset Time(long microseconds) => DateTimeOffset.UnixEpoch.AddTicks(microseconds * TimeSpan.TicksPerMicrosecond);
 
-    private void Hit(Rule rule, string realm, string source, long time, StoredEvent stored)
+    private void Take(Interest interest, string realm, string source, long time, StoredEvent stored)
     {
-        Hits++;
-        string[] values = [.. rule.GroupBy.Select(entry => EventField.Parse(entry)!.Value.ReadForGroup(stored))];
-        var key = (rule.Id, realm, string.Join('\0', values));
-        if (!_groups.TryGetValue(key, out var group))
+        if (interest.DetailsOf(stored, Time(time)) is not { } details)
         {
-            _groups.Add(key, group = new GroupHits(rule, realm, values));
+            return;
         }
 
-        group.Add(time, source);
+        Hits++;
+        var values = interest.KeyOf(stored);
+        var key = (interest.Rule.Id, realm, string.Join('\0', values));
+        if (!_groups.TryGetValue(key, out var group))
+        {
+            _groups.Add(key, group = new GroupHits(interest.Rule, realm, values));
+        }
+
+        group.Add(new Hit(time, details.A, details.B), source);
     }
 
     private void Saw(string? realm, string? source, long newest)

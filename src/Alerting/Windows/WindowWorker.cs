@@ -1,13 +1,14 @@
 using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Windows;
 
-/// <summary>Resolves alerts whose count fell below the threshold without a further event saying so, and forgets idle windows. Every replica runs it.</summary>
+/// <summary>Resolves alerts whose count fell below the threshold without a further event saying so, fires those about events that do not come, and forgets idle windows. Every replica runs it.</summary>
 public sealed partial class WindowWorker(
     NpgsqlDataSource db,
     WindowStore windows,
@@ -21,9 +22,13 @@ public sealed partial class WindowWorker(
 {
     private const int CountEvery = 15;
 
+    // What is late by exactly the lateness still finds what it belongs to, however long its batch waits.
+    private static readonly TimeSpan TailMargin = TimeSpan.FromMinutes(5);
+
     // Places of the sources at earlier ticks, oldest first, back to just before the grace.
     private readonly Queue<(DateTimeOffset At, List<(string Realm, string Source, long Position)> Places)> _earlier = new();
     private int _ticks;
+    private (long Version, Dictionary<Guid, Rule> ById) _rules = (-1, []);
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -45,9 +50,16 @@ public sealed partial class WindowWorker(
                 dispatcher.Wake();
             }
 
+            while (await FireSilentAsync(places, at, now, ct) > 0)
+            {
+                dispatcher.Wake();
+            }
+
             while (await windows.ForgetAsync(places, at, ct) > 0)
             {
             }
+
+            await Tails.ForgetAsync(db, now - options.Lateness - TailMargin, ct);
 
             if (_ticks++ % CountEvery == 0)
             {
@@ -80,14 +92,45 @@ public sealed partial class WindowWorker(
         var ended = await WindowStore.TakeEndedAsync(tx, places, at, ct);
         foreach (var episode in ended)
         {
-            await alerts.ResolveAsync(tx, episode.AlertId, BatchMatch.Time(episode.Until), EvaluateRulesOnEventsStored.Over, now, ct);
+            await alerts.ResolveAsync(tx, episode.AlertId, BatchMatch.Time(episode.Until), episode.Condition switch
+            {
+                null => EvaluateRulesOnEventsStored.Over,
+                Condition.Absence => EvaluateRulesOnEventsStored.CameBack,
+                _ => EvaluateRulesOnEventsStored.CeasedToHold,
+            }, now, ct);
         }
 
         await tx.CommitAsync(ct);
         return ended.Count;
     }
 
-    [LoggerMessage(LogLevel.Error, "Resolving alerts failed; trying again in a second")]
+    // The rules are held as for a batch of events: what fires here is told by the rule as it is.
+    private async Task<int> FireSilentAsync(IReadOnlyList<(string Realm, string Source, long Position)> places, long at, DateTimeOffset now, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        var version = await RuleStore.HoldVersionAsync(tx, ct);
+        var silent = await WindowStore.LockSilentAsync(tx, places, at, ct);
+        if (silent.Count > 0 && _rules.Version != version)
+        {
+            _rules = (version, (await RuleStore.ListAllAsync(tx, ct)).ToDictionary(rule => rule.Id));
+        }
+
+        foreach (var window in silent)
+        {
+            var rule = _rules.ById[window.Rule];
+            var from = window.Newest + rule.WindowSeconds * 1_000_000L;
+            var silence = new Episode(from, from + (long)options.Patience.TotalMicroseconds, 0);
+            var group = new GroupHits(rule, window.Realm, window.Values);
+            var alert = await alerts.FireAsync(tx, EvaluateRulesOnEventsStored.Describe(group, silence, now), ct);
+            await WindowStore.SaveSilentAsync(tx, window, silence, alert, ct);
+        }
+
+        await tx.CommitAsync(ct);
+        return silent.Count;
+    }
+
+    [LoggerMessage(LogLevel.Error, "Resolving or firing alerts by the clock failed; trying again in a second")]
     private partial void TickFailed(Exception error);
 }
 

@@ -85,8 +85,9 @@ public static class AccountsApi
     }
 
     private static async Task<Results<Ok<SignedIn>, ProblemHttpResult>> LoginAsync(
-        Credentials request, AccountStore accounts, Sessions sessions, Dependencies dependencies, SecurityLog security, DemoOptions options, TimeProvider clock, CancellationToken ct)
+        Credentials request, HttpContext context, AccountStore accounts, Sessions sessions, Dependencies dependencies, SecurityLog security, DemoOptions options, TimeProvider clock, CancellationToken ct)
     {
+        var place = Places.Of(context.Connection.RemoteIpAddress);
         if (!await dependencies.AnswersAsync("user-directory", ct))
         {
             return Unavailable("user-directory");
@@ -109,13 +110,13 @@ public static class AccountsApi
         accounts.Update(account.Id, known => known with { WrongInARow = 0 });
         if (account.TotpSecret is not null)
         {
-            security.Login(account.Id, Outcome.Success);
+            security.Login(account.Id, Outcome.Success, place: place);
             security.MfaChallenge("totp", userId: account.Id);
             return TypedResults.Ok(new SignedIn(null, sessions.Challenge(account.Id)));
         }
 
         var tokens = sessions.Start(account.Id);
-        security.Login(account.Id, Outcome.Success, sessionId: tokens.SessionId);
+        security.Login(account.Id, Outcome.Success, sessionId: tokens.SessionId, place: place);
         security.TokenIssue(Outcome.Success, account.Id, tokens.SessionId);
         return TypedResults.Ok(new SignedIn(tokens, null));
     }
@@ -137,13 +138,14 @@ public static class AccountsApi
         // A code works once: whoever looked over the shoulder cannot use it within the same half minute.
         if (Totp.Match(secret, request.Code, clock.GetUtcNow()) is not { } step || step <= account.LastTotpStep)
         {
-            security.MfaVerify("totp", Outcome.Failure, "wrong_code", id);
+            // The challenge is used up; its hash tells one login from another and opens nothing.
+            security.MfaVerify("totp", Outcome.Failure, "wrong_code", id, OpaqueToken.Hash(request.ChallengeId)[..16]);
             return Problem(401, "The code is wrong", "code: sign in again and give the code that the authenticator shows now.");
         }
 
         accounts.Update(id, known => known with { LastTotpStep = step });
         var tokens = sessions.Start(id);
-        security.MfaVerify("totp", Outcome.Success, userId: id);
+        security.MfaVerify("totp", Outcome.Success, userId: id, sessionId: tokens.SessionId);
         security.TokenIssue(Outcome.Success, id, tokens.SessionId);
         return TypedResults.Ok(new SignedIn(tokens, null));
     }

@@ -10,7 +10,7 @@ internal static class Vocabulary
 {
     public static readonly string[] Actions =
     [
-        "login", "logout", "register", "password_change", "mfa_enroll", "mfa_challenge", "mfa_verify", "token_issue", "token_refresh", "token_revoke",
+        "login", "logout", "register", "password_change", "mfa_enroll", "mfa_reset", "mfa_challenge", "mfa_verify", "token_issue", "token_refresh", "token_revoke",
         "permission_denied", "role_assign", "role_revoke", "consent_grant", "consent_revoke", "data_access", "data_export", "data_erase",
         "config_change", "config_drift", "webhook_deliver", "dependency_call", "request", "events_dropped",
     ];
