@@ -15,6 +15,8 @@ public sealed class AlertingMetrics : IDisposable
     private readonly Counter<long> _folded;
     private readonly Counter<long> _fired;
     private readonly Counter<long> _written;
+    private readonly Counter<long> _evaluations;
+    private readonly Counter<long> _failures;
     private readonly Counter<long> _attempts;
     private readonly Histogram<double> _latency;
 
@@ -26,6 +28,8 @@ public sealed class AlertingMetrics : IDisposable
         _fired = _meter.CreateCounter<long>("alerting_alerts_fired", null, "Alerts that began.");
         _written = _meter.CreateCounter<long>("alerting_notifications_written", null, "Notifications that people are to get.");
         _attempts = _meter.CreateCounter<long>("alerting_notification_attempts", null, "Attempts to tell people, by kind of channel and outcome.");
+        _evaluations = _meter.CreateCounter<long>("alerting_rule_evaluations", null, "Evaluations of rules in PromQL.");
+        _failures = _meter.CreateCounter<long>("alerting_rule_evaluation_failures", null, "Evaluations of rules in PromQL that failed.");
         _latency = _meter.CreateHistogram(
             "alerting_notification_delivery",
             "s",
@@ -40,6 +44,12 @@ public sealed class AlertingMetrics : IDisposable
     }
 
     public void Folded(int groups) => _folded.Add(groups);
+
+    public void RulesEvaluated(int rules, int failed)
+    {
+        _evaluations.Add(rules);
+        _failures.Add(failed);
+    }
 
     public void Fired(string source, Severity severity) =>
         _fired.Add(1, new("source", source), new("severity", WireJson.Name(severity.ToString())));

@@ -148,8 +148,58 @@ internal sealed class PrometheusResultConverter : JsonConverter<PrometheusResult
         });
 }
 
+/// <summary>One expression of a rule, to be evaluated with others in one request.</summary>
+/// <param name="Realm">Over the series of that realm and no others; <c>*</c>: of all realms.</param>
+/// <param name="At">Time of evaluation, in milliseconds since 1970-01-01 UTC.</param>
+public sealed record RuleQuery(string Realm, string Query, long At);
+
+/// <summary>The expressions of many rules.</summary>
+public sealed record RuleQueries(IReadOnlyList<RuleQuery> Queries);
+
+/// <summary>The answers to <see cref="RuleQueries"/>, in its order.</summary>
+public sealed record RuleAnswers(IReadOnlyList<RuleAnswer> Answers);
+
+/// <summary>What one expression evaluated to, or why it did not.</summary>
+/// <param name="Series">A scalar is one without labels. Null with an error.</param>
+/// <param name="SamplesRead">0: none of the selectors found a sample, so that nothing is known.</param>
+/// <param name="Fault"><c>bad_data</c>, <c>execution</c> or <c>timeout</c>; null without an error.</param>
+/// <param name="Seconds">Time the evaluation took.</param>
+public sealed record RuleAnswer(IReadOnlyList<RuleSeries>? Series, long SamplesRead, string? Fault = null, string? Error = null, double Seconds = 0);
+
+/// <param name="Labels">Names and values in turn, sorted by name.</param>
+public sealed record RuleSeries(string[] Labels, [property: JsonNumberHandling(JsonNumberHandling.AllowNamedFloatingPointLiterals)] double Value);
+
+/// <summary>A sample that a rule makes.</summary>
+/// <param name="Labels">Names and values in turn, sorted by name; one of them is <c>realm</c>, which says whose it is.</param>
+/// <param name="At">Milliseconds since 1970-01-01 UTC.</param>
+/// <param name="Value">Null: the series ends here (a stale marker).</param>
+public sealed record RuleSample(string[] Labels, long At, [property: JsonNumberHandling(JsonNumberHandling.AllowNamedFloatingPointLiterals)] double? Value);
+
+public sealed record RuleSamples(IReadOnlyList<RuleSample> Samples);
+
+/// <param name="Refusals">Why samples were not stored, each reason once.</param>
+public sealed record RuleSamplesWritten(int Written, IReadOnlyList<string> Refusals);
+
+/// <summary>Whom to tell when series get samples: the body of <c>POST /internal/rules/watch</c>, whose answer is a stream of events.</summary>
+/// <param name="Watches">Told apart by their place in this list; an event is the places that were touched, separated by commas.</param>
+/// <param name="GapMilliseconds">Between two events about the same watch.</param>
+public sealed record RuleWatches(IReadOnlyList<RuleWatch> Watches, int GapMilliseconds);
+
+/// <param name="Selectors">As PromQL: <c>up{job="api"}</c>. A sample of any of them counts.</param>
+public sealed record RuleWatch(string Realm, IReadOnlyList<string> Selectors);
+
 public interface IMetricsClient
 {
+    /// <summary>Evaluates the expressions of many rules, each over the series of its realm. What fails is said beside the others' answers.</summary>
+    /// <exception cref="ApiException">More expressions than a request may have (400), or no room just now (503).</exception>
+    [Post("internal/rules/evaluate")]
+    Task<RuleAnswers> EvaluateRulesAsync([Body] RuleQueries queries, CancellationToken ct);
+
+    /// <summary>Stores what rules make. When it returns, the samples are durable; sending them again is harmless.</summary>
+    /// <exception cref="ApiException">Too many at once (400), or the store is full (429).</exception>
+    [Post("internal/rules/samples")]
+    Task<RuleSamplesWritten> WriteRuleSamplesAsync([Body] RuleSamples samples, CancellationToken ct);
+
     /// <summary>The value of every series that the PromQL expression selects at <paramref name="time"/>, over the series of the realm (<c>*</c>: of all).</summary>
     /// <exception cref="ApiException">The expression is wrong (400), cannot be evaluated or is too large (422), or took too long (503); the body says which.</exception>
     [Get("prometheus/api/v1/query")]

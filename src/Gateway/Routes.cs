@@ -18,6 +18,8 @@ public static class Routes
         ("metrics", "/api/v1/monitoring/events/{**rest}"),
         ("metrics", "/api/v1/monitoring/stats/{**rest}"),
         ("metrics", "/prometheus/{**rest}"),
+        ("alerting", "/prometheus/api/v1/rules"),
+        ("alerting", "/prometheus/api/v1/alerts"),
         ("metrics", "/api/v1/monitoring/metrics/{**rest}"),
         ("metrics", "/monitoring/metrics"),
 
@@ -27,6 +29,7 @@ public static class Routes
 
         ("alerting", "/api/v1/monitoring/alerts/{**rest}"),
         ("alerting", "/api/v1/monitoring/rules/{**rest}"),
+        ("alerting", "/api/v1/monitoring/rule-groups/{**rest}"),
         ("alerting", "/api/v1/monitoring/notifications/{**rest}"),
         ("alerting", "/api/v1/monitoring/channels/{**rest}"),
         ("alerting", "/api/v1/monitoring/on-call/{**rest}"),

@@ -11,6 +11,9 @@ public interface ISampleStore
     /// <summary>What the caller of that realm may read; null reads all realms.</summary>
     ISeriesSource Source(string? realm);
 
+    /// <summary>Through which others learn that series got samples.</summary>
+    SeriesWatch Watch { get; }
+
     /// <summary>Names of labels of the series that any of the selections accepts (all of the realm's series when there is none), sorted, at most <paramref name="limit"/>.</summary>
     Task<IReadOnlyList<string>> LabelNamesAsync(string? realm, IReadOnlyList<Selection> selections, int limit, CancellationToken ct);
 
@@ -50,6 +53,9 @@ public interface ISampleStore
 public abstract class StoredSeries(Labels labels)
 {
     public Labels Labels { get; } = labels;
+
+    /// <summary>Who waits for this series, as far as it was looked up; see <see cref="SeriesWatch"/>.</summary>
+    internal WatchTag? Tag { get; set; }
 }
 
 /// <summary>What is known about a metric family, from the last who said it.</summary>

@@ -29,6 +29,8 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
         _head = new Head(options, _guards, clock, _metrics);
     }
 
+    public SeriesWatch Watch => _head.Watch;
+
     public ISeriesSource Source(string? realm) => new HeadReader(_head, realm);
 
     public Task<IReadOnlyList<string>> LabelNamesAsync(string? realm, IReadOnlyList<Selection> selections, int limit, CancellationToken ct) =>
@@ -59,7 +61,9 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
     {
         lock (_totals)
         {
-            return Task.FromResult(Commit(batch));
+            var result = Commit(batch);
+            Watch.Tell();
+            return Task.FromResult(result);
         }
     }
 
@@ -158,5 +162,6 @@ public sealed class MemorySampleStore : ISampleStore, IDisposable
         var series = _head.Current(given);
         _head.Apply(series, times, values, sealAt, place);
         _head.Publish(series);
+        Watch.Touch(series);
     }
 }

@@ -53,6 +53,8 @@ public sealed partial class PostgresSampleStore : ISampleStore, IHostedService, 
         _compactor = new Compactor(db, options, clock, _metrics, logger);
     }
 
+    public SeriesWatch Watch => _head.Watch;
+
     public ISeriesSource Source(string? realm) => new StoredReader(_head, _rows, _chunks, realm);
 
     public Task<IReadOnlyList<string>> LabelNamesAsync(string? realm, IReadOnlyList<Selection> selections, int limit, CancellationToken ct) =>

@@ -39,6 +39,8 @@ public sealed class AlertingWorld : IAsyncLifetime
             ("ALERT_WEBHOOK_URL", Receiver.Url.ToString()),
             ("ALERT_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
             ("OUTBOUND_ALLOWED_NETWORKS", "public,127.0.0.0/8"),
+            // There is no Metrics here that rules could ask.
+            ("ALERT_RULE_FILES", "none"),
             .. more]);
 
     /// <summary>A client of whatever process <see cref="Service"/> is, with a fresh ticket at each request: tickets live for a minute.</summary>

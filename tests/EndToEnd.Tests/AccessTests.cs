@@ -66,6 +66,12 @@ public sealed class AccessTests(PlatformFixture fixture)
         PUT    /api/v1/monitoring/rules/{id}                               moderator
         DELETE /api/v1/monitoring/rules/{id}                               moderator
         POST   /api/v1/monitoring/rules/restore-defaults                   operator
+        POST   /api/v1/monitoring/rules/backtest                           moderator
+        GET    /api/v1/monitoring/rule-groups                              moderator
+        POST   /api/v1/monitoring/rule-groups                              moderator
+        GET    /api/v1/monitoring/rule-groups/{id}                         moderator
+        PUT    /api/v1/monitoring/rule-groups/{id}                         moderator
+        DELETE /api/v1/monitoring/rule-groups/{id}                         moderator
         GET    /api/v1/monitoring/alerts                                   read
         GET    /api/v1/monitoring/alerts/{id}                              read
         POST   /api/v1/monitoring/alerts/create                            moderator

@@ -28,6 +28,19 @@ public sealed class MemorySeries : ISeriesSource
         series.Samples.AddRange(times, values);
     }
 
+    /// <summary>A series in the notation of Prometheus' test scripts, its points at 0 and every <paramref name="step"/> milliseconds: <c>up{job="a"} 1x3 stale</c>.</summary>
+    public void Load(string line, long step)
+    {
+        var (labels, points) = PromqlScript.Series(line);
+        foreach (var (index, value) in (PromqlScript.Points(points) ?? throw new FormatException($"no points in {line}")).Index())
+        {
+            if (value is { } known)
+            {
+                Add(labels, [index * step], [known]);
+            }
+        }
+    }
+
     public async IAsyncEnumerable<IReadOnlyList<Series>> SelectAsync(Selection selection, [EnumeratorCancellation] CancellationToken ct)
     {
         lock (Asked)

@@ -26,6 +26,12 @@ public sealed record RuleBody(
 {
     private const int MostLabels = 32;
     private const int MostTimes = 50;
+    /// <summary>Of a rule with a query: above this is an alert, unless the query compares for itself.</summary>
+    public double? ThresholdValue { get; init; }
+
+    /// <summary>Of a rule with a query: how long it must hold, like <c>5m</c>.</summary>
+    public string? For { get; init; }
+
     private static readonly string[] ReservedLabels = ["alertname", "severity", "realm", "rule_id"];
     private static readonly string[] ReservedAnnotations = ["summary", "description"];
 

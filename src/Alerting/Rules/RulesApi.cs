@@ -3,6 +3,7 @@ using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Detections;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.RuleGroups;
 using Platform.Alerting.Windows;
 using Platform.Contracts;
 using Platform.Messaging;
@@ -31,8 +32,8 @@ public static class RulesApi
         read.MapGet("/rules/{id:guid}", FindAsync);
 
         var write = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorWrite);
-        write.MapPost("/alerts", CreateAsync);
-        write.MapPost("/rules", CreateAsync);
+        write.MapPost("/alerts", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync);
+        write.MapPost("/rules", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync);
         write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync);
         write.MapPut("/rules/{id:guid}", ChangeAsync);
         write.MapDelete("/rules/{id:guid}", DeleteAsync);

@@ -6,7 +6,7 @@ using Platform.ServiceDefaults;
 
 namespace Platform.Metrics.Prometheus;
 
-/// <summary>What clients ask to find out what they are talking to. Rules and alerts are Alerting's and not shown here.</summary>
+/// <summary>What clients ask to find out what they are talking to. Rules and alerts are answered by Alerting.</summary>
 public static class StatusApi
 {
     /// <summary>The release of Prometheus whose API and language this is; Grafana decides by it what it offers.</summary>
@@ -17,8 +17,6 @@ public static class StatusApi
     public static IEndpointRouteBuilder MapStatus(this IEndpointRouteBuilder root)
     {
         var api = root.MapGroup("/api/v1");
-        api.MapGet("/rules", Rules).WithSummary("Empty groups: rules are at /api/v1/monitoring/rules.");
-        api.MapGet("/alerts", static () => Answers.Success(new { alerts = s_none })).WithSummary("Empty: alerts are at /api/v1/monitoring/alerts.");
         api.MapGet("/targets", Scraping.TargetsApi.GetAsync).WithSummary("What is scraped, and how it goes.");
         api.MapGet("/targets/metadata", static () => Answers.Success(s_none)).WithSummary("Always empty.");
         api.MapGet("/status/buildinfo", static () => Answers.Success(Build())).WithSummary("Which release of Prometheus this is compatible with.");
@@ -30,11 +28,6 @@ public static class StatusApi
         root.MapMethods("/-/ready", [HttpMethods.Get, HttpMethods.Head], static () => TypedResults.Text("Prometheus Server is Ready.\n")).WithSummary("200 when queries are answered.");
         return root;
     }
-
-    private static async Task<IResult> Rules(HttpContext context, CancellationToken ct) =>
-        (await Parameters.ReadAsync(context.Request, ct)).Find("type") is { } type and not ("alert" or "record")
-            ? throw Parameters.Invalid("type", $"not supported value {Printer.Quote(type)}")
-            : Answers.Success(new { groups = s_none });
 
     private static object Build()
     {

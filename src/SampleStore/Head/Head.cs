@@ -24,6 +24,9 @@ internal sealed class Head(SampleStoreOptions options, SeriesGuards guards, Time
     private long _indexFloor = long.MinValue;
     private int _durable;
 
+    /// <summary>Told of series by whoever applies commits, own and others'.</summary>
+    public SeriesWatch Watch { get; } = new();
+
     /// <summary>Names and values of labels, each in memory once.</summary>
     public TextPool Texts { get; } = new();
 

@@ -326,10 +326,13 @@ internal sealed partial class GroupCommit : IDisposable
             foreach (ref readonly var run in some)
             {
                 _head.Apply(run.Series, run.Times, run.Values, sealAt, place);
+                _head.Watch.Touch(run.Series);
             }
 
             rest = rest[some.Length..];
         }
+
+        _head.Watch.Tell();
     }
 
     // See SampleBuffer.Touch. The sum is there so that the reads are.

@@ -67,6 +67,7 @@ internal sealed class LogWave(Head head, SeriesRows rows, CommitOrder order)
         var places = _rows.ConvertAll(row => order.Begin(row.Txid, row.Samples));
         var sealAt = head.SealAt;
         Parallel.For(0, parts.Length, number => parts.Span[number].Apply(head, rows, _decoded, places, sealAt));
+        head.Watch.Tell();
         var missing = _parts[..parts.Length].Max(part => part.Missing);
         Clear();
         return missing;
@@ -171,6 +172,7 @@ internal sealed class LogWave(Head head, SeriesRows rows, CommitOrder order)
                     // All of them count as of the youngest commit: they stay in memory until that one is settled.
                     head.Apply(series, _times.AsSpan(0, samples), _values.AsSpan(0, samples), sealAt, places[last]);
                     head.Publish(series);
+                    head.Watch.Touch(series);
                 }
                 else
                 {

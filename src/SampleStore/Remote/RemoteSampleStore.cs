@@ -22,6 +22,8 @@ public sealed class RemoteSampleStore(
     private readonly SeriesGuards _guards = new(guards, clock, logs.CreateLogger<SeriesGuards>());
     private ConcurrentDictionary<SeriesKey, StoredSeries> _known = new();
 
+    public SeriesWatch Watch { get; } = new();
+
     public ISeriesSource Source(string? realm) => new RemoteSource(engine, realm);
 
     public async Task<IReadOnlyList<string>> LabelNamesAsync(string? realm, IReadOnlyList<Selection> selections, int limit, CancellationToken ct) =>
@@ -117,6 +119,12 @@ public sealed class RemoteSampleStore(
             return refused with { Refusals = [.. refusals, .. refused.Refusals] };
         }
 
+        foreach (var series in batch.Series)
+        {
+            Watch.Touch(series);
+        }
+
+        Watch.Tell();
         return new CommitResult(CommitOutcome.Stored, samples.Count, refusals);
     }
 

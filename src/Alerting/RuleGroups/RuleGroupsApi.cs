@@ -1,0 +1,355 @@
+using System.Text;
+using System.Text.Json;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Npgsql;
+using Platform.Alerting.Notifications;
+using Platform.Contracts;
+using Platform.Messaging;
+using Platform.PromQL;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.RuleGroups;
+
+/// <summary>A group as the API answers it.</summary>
+/// <param name="File">The rule file that it comes from; empty for one made here. A group of a file is changed in its file.</param>
+/// <param name="Errors">Of rules whose last evaluation failed, by the rule's id.</param>
+public sealed record RuleGroupAnswer(
+    Guid Id, string Realm, string File, string Name, string? Interval, int Limit, string? QueryOffset, IReadOnlyDictionary<string, string> Labels, IReadOnlyList<RuleText> Rules,
+    DateTimeOffset? LastEvaluation, IReadOnlyDictionary<Guid, string> Errors, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, int Version);
+
+/// <param name="Files">The rule files that were seen, with what is wrong with them.</param>
+public sealed record RuleGroupList(IReadOnlyList<RuleGroupAnswer> Items, string? NextCursor, IReadOnlyList<RuleFileState> Files);
+
+/// <summary>Rule groups: in JSON one at a time, in Prometheus' YAML as whole files. What is wrong is answered 400 with every place, and nothing is stored.</summary>
+public static class RuleGroupsApi
+{
+    /// <summary>The group of rules that are made one by one (<c>POST …/rules</c> with <c>query</c>).</summary>
+    public const string SimpleGroup = "api";
+
+    private const string Yaml = "application/yaml";
+
+    public static IHostApplicationBuilder AddRuleGroups(this IHostApplicationBuilder builder)
+    {
+        builder.AddSettings<RuleGroupOptions>();
+        builder.AddMetricsClient();
+        builder.Services.AddSingleton<RuleGroupStore>();
+        builder.Services.AddSingleton<RuleGroupChanges>();
+        builder.Services.AddSingleton<RuleEvaluation>();
+        builder.Services.AddSingleton<DataSource>();
+        builder.Services.AddSingleton<DataSignals>();
+        builder.Services.AddSingleton<Backtest>();
+        builder.Services.AddHostedService<RuleFiles>();
+        builder.Services.AddHostedService<RuleWorker>();
+        return builder;
+    }
+
+    public static IEndpointRouteBuilder MapRuleGroups(this IEndpointRouteBuilder app)
+    {
+        var read = app.MapGroup("/api/v1/monitoring").WithTags("Rule groups").RequireAuthorization(Access.ModeratorRead);
+        read.MapGet("/rule-groups", ListAsync);
+        read.MapGet("/rule-groups/{id:guid}", FindAsync);
+        read.MapPost("/rules/backtest", BacktestApi.RunAsync);
+
+        var write = app.MapGroup("/api/v1/monitoring").WithTags("Rule groups").RequireAuthorization(Access.ModeratorWrite);
+        write.MapPost("/rule-groups", CreateAsync);
+        write.MapPut("/rule-groups/{id:guid}", ChangeAsync);
+        write.MapDelete("/rule-groups/{id:guid}", DeleteAsync);
+        app.MapPrometheusRules();
+        return app;
+    }
+
+    /// <summary>All groups in reach: JSON, or a rule file for Prometheus when YAML is accepted (<c>Accept: application/yaml</c>, <c>?format=yaml</c>).</summary>
+    private static async Task<IResult> ListAsync(HttpRequest request, Caller caller, RuleGroupStore store, CancellationToken ct, string? format = null, string? name = null, string? file = null)
+    {
+        var groups = (await store.ListAsync(caller.RealmFilter, ct)).Where(group => (name is null || group.Name == name) && (file is null || group.File == file)).ToList();
+        if (format == "yaml" || (format is null && WantsYaml(request)))
+        {
+            // Names are unique in a file; those of several realms and files need not be.
+            var names = new HashSet<string>();
+            return TypedResults.Text(RuleFile.Write(groups.Select(group => group with { Name = names.Add(group.Name) ? group.Name : $"{group.Name} ({group.Realm}{(group.File.Length > 0 ? $", {group.File}" : "")})" })), Yaml);
+        }
+
+        var runs = (await store.RunsAsync([.. groups.Select(group => group.Id)], ct)).ToDictionary(run => run.GroupId);
+        return TypedResults.Ok(Envelope.Of(new RuleGroupList([.. groups.Select(group => Answer(group, runs.GetValueOrDefault(group.Id)))], null, await store.FilesAsync(ct))));
+    }
+
+    private static async Task<IResult> FindAsync(Guid id, HttpRequest request, Caller caller, RuleGroupStore store, CancellationToken ct) =>
+        await store.FindAsync(id, ct) is not { } group ? TypedResults.NotFound()
+        : group.Realm != Realm.All && !caller.Reaches(group.Realm) ? Access.ForeignRealm()
+        : WantsYaml(request) ? TypedResults.Text(RuleFile.Write([group]), Yaml)
+        : TypedResults.Ok(Envelope.Of(Answer(group, (await store.RunsAsync([id], ct)).FirstOrDefault())));
+
+    /// <summary>
+    /// JSON: a new group. YAML: a rule file of Prometheus; each group of it is made, or replaces the one of its name, all in one
+    /// transaction. Nothing happens to groups that it does not name.
+    /// </summary>
+    private static async Task<IResult> CreateAsync(
+        HttpRequest request, Caller caller, RuleGroupChanges changes, Dispatcher dispatcher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var faults = new List<RuleFault>();
+        var isYaml = request.ContentType?.Contains("yaml", StringComparison.OrdinalIgnoreCase) == true;
+        var texts = isYaml ? RuleFile.Parse(await BodyAsync(request, ct), faults) : [await JsonAsync(request, ct)];
+        // ?realm=* is meant: these rules read all realms.
+        var realm = texts.FirstOrDefault()?.Realm ?? (request.Query["realm"] == Realm.All ? Realm.All : caller.RealmOfNewData);
+        if (!caller.Reaches(realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleGroupStore.LockForChangeAsync(tx, ct);
+        var made = new List<RuleGroup>();
+        foreach (var text in texts)
+        {
+            var old = text.Name is null ? null : await RuleGroupStore.FindAsync(tx, realm, "", text.Name, ct);
+            if (old is not null && !isYaml)
+            {
+                return TypedResults.Problem($"The realm {realm} already has a group named {text.Name}. Choose another name, or change that group: {old.Id}.", statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
+            }
+
+            if (RuleGroupCheck.Check(text, realm, "", old, caller.Subject, now, options, faults) is { } group && faults.Count == 0)
+            {
+                await changes.SaveAsync(tx, old, group, ct);
+                await tx.SendAsync(caller.Did(old is null ? "rule_group.created" : "rule_group.changed", "rule_group", group.Id.ToString(), now, realm, Describe(group)), ct);
+                made.Add(group);
+            }
+        }
+
+        if (faults.Count > 0)
+        {
+            return Wrong(faults);
+        }
+
+        if (await changes.CheckRoomAsync(tx, realm, ct) is { } full)
+        {
+            return Wrong([new("rules", 0, "realm", full)]);
+        }
+
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return isYaml
+            ? TypedResults.Ok(Envelope.Page<RuleGroupAnswer>([.. made.Select(group => Answer(group, null))], null))
+            : TypedResults.Created($"/api/v1/monitoring/rule-groups/{made[0].Id}", Envelope.Of(Answer(made[0], null)));
+    }
+
+    /// <summary>The group as it is to be from now on, in JSON or as YAML with one group. Alerts of rules that keep name and labels go on.</summary>
+    private static async Task<IResult> ChangeAsync(
+        Guid id, HttpRequest request, Caller caller, RuleGroupChanges changes, Dispatcher dispatcher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var faults = new List<RuleFault>();
+        var isYaml = request.ContentType?.Contains("yaml", StringComparison.OrdinalIgnoreCase) == true;
+        var texts = isYaml ? RuleFile.Parse(await BodyAsync(request, ct), faults) : [await JsonAsync(request, ct)];
+        if (faults.Count == 0 && texts.Count != 1)
+        {
+            faults.Add(new("groups", 0, "file", $"one group is changed at a time; here are {texts.Count}."));
+        }
+
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleGroupStore.LockForChangeAsync(tx, ct);
+        if (await RuleGroupStore.FindAsync(tx, id, ct) is not { } old)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (Refusal(old, caller) is { } refusal)
+        {
+            return refusal;
+        }
+
+        var group = texts.Count == 1 ? RuleGroupCheck.Check(texts[0], old.Realm, "", old, old.CreatedBy, now, options, faults) : null;
+        if (group is null || faults.Count > 0)
+        {
+            return Wrong(faults);
+        }
+
+        if (texts[0].Version is { } from && from != old.Version)
+        {
+            return TypedResults.Problem($"The group is at version {old.Version}, your change was made from version {from}. Read it again and repeat the change.",
+                statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the group");
+        }
+
+        if (group.Name != old.Name && await RuleGroupStore.FindAsync(tx, old.Realm, "", group.Name, ct) is not null)
+        {
+            return TypedResults.Problem($"The realm {old.Realm} already has a group named {group.Name}.", statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
+        }
+
+        await changes.SaveAsync(tx, old, group, ct);
+        if (await changes.CheckRoomAsync(tx, old.Realm, ct) is { } full)
+        {
+            return Wrong([new("rules", 0, "realm", full)]);
+        }
+
+        await tx.SendAsync(caller.Did("rule_group.changed", "rule_group", id.ToString(), now, old.Realm, Describe(group)), ct);
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return TypedResults.Ok(Envelope.Of(Answer(group, null)));
+    }
+
+    private static async Task<IResult> DeleteAsync(
+        Guid id, Caller caller, RuleGroupChanges changes, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleGroupStore.LockForChangeAsync(tx, ct);
+        if (await RuleGroupStore.FindAsync(tx, id, ct) is not { } group)
+        {
+            return TypedResults.NotFound();
+        }
+
+        if (Refusal(group, caller) is { } refusal)
+        {
+            return refusal;
+        }
+
+        await changes.DeleteAsync(tx, group, now, ct);
+        await tx.SendAsync(caller.Did("rule_group.deleted", "rule_group", id.ToString(), now, group.Realm, Describe(group)), ct);
+        await tx.CommitAsync(ct);
+        dispatcher.Wake();
+        return TypedResults.NoContent();
+    }
+
+    /// <summary>Lets a rule with a query through to the rule groups, before anybody looks at it as a rule over events.</summary>
+    public static async ValueTask<object?> TakeQueriesAsync(EndpointFilterInvocationContext invocation, EndpointFilterDelegate next)
+    {
+        var (context, services) = (invocation.HttpContext, invocation.HttpContext.RequestServices);
+        var body = invocation.Arguments.OfType<Rules.RuleBody>().First();
+        if (body.Query is not { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) } query)
+        {
+            return await next(invocation);
+        }
+
+        var caller = await Caller.BindAsync(context);
+        var realm = body.Realm ?? caller.RealmOfNewData;
+        if (!caller.Reaches(realm))
+        {
+            return Access.ForeignRealm();
+        }
+
+        if (query.ValueKind != JsonValueKind.String)
+        {
+            return Wrong([new("query", 0, "query", "An expression in PromQL, as a text.")]);
+        }
+
+        return await CreateSimpleAsync(
+            new SimpleRule(body.Name, body.Description, query.GetString()!, body.ThresholdValue, body.Severity, body.For), realm, caller,
+            services.GetRequiredService<RuleGroupChanges>(), services.GetRequiredService<RuleGroupOptions>(), services.GetRequiredService<NpgsqlDataSource>(),
+            services.GetRequiredService<TimeProvider>().GetUtcNow(), context.RequestAborted);
+    }
+
+    /// <summary>Seed 003's rule, <c>{name, description, query, threshold_value}</c>: one more rule in the realm's group <c>api</c>.</summary>
+    /// <param name="simple">With a query.</param>
+    private static async Task<IResult> CreateSimpleAsync(
+        SimpleRule simple, string realm, Caller caller, RuleGroupChanges changes, RuleGroupOptions options, NpgsqlDataSource db, DateTimeOffset now, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await RuleGroupStore.LockForChangeAsync(tx, ct);
+        var old = await RuleGroupStore.FindAsync(tx, realm, "", SimpleGroup, ct);
+        if (old?.Rules.FirstOrDefault(rule => rule.Alert == simple.Name) is { } taken)
+        {
+            return TypedResults.Problem($"The group {SimpleGroup} of the realm {realm} already has a rule named {simple.Name}. Choose another name, or change the group {old.Id}.",
+                statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
+        }
+
+        var before = old is null ? [] : RuleGroupText.Of(old).Rules!;
+        var faults = new List<RuleFault>();
+        var text = new RuleGroupText(SimpleGroup, null, null, null, null, [.. before, simple.Text()]);
+        var group = RuleGroupCheck.Check(text, realm, "", old, caller.Subject, now, options, faults);
+        if (group is null)
+        {
+            var prefix = $"rules[{before.Count}]";
+            return TypedResults.ValidationProblem(faults.GroupBy(fault => Simple(fault.Field, prefix)).ToDictionary(field => field.Key, field => field.Select(fault => fault.Message).ToArray()));
+        }
+
+        await changes.SaveAsync(tx, old, group, ct);
+        if (await changes.CheckRoomAsync(tx, realm, ct) is { } full)
+        {
+            return Wrong([new("rules", 0, "realm", full)]);
+        }
+
+        var made = group.Rules[^1];
+        await tx.SendAsync(caller.Did("rule.created", "rule", made.Id.ToString(), now, realm, new Dictionary<string, string> { ["name"] = made.Name, ["query"] = made.Expr }), ct);
+        await tx.CommitAsync(ct);
+        return TypedResults.Created($"/api/v1/monitoring/rule-groups/{group.Id}", Envelope.Of(new SimpleRuleAnswer(
+            made.Id, realm, made.Name, simple.Description ?? "", made.Expr, made.Threshold, Rules.Severities.Word(made.Severity), group.Name, group.Id)));
+
+        static string Simple(string field, string prefix) => field.StartsWith(prefix, StringComparison.Ordinal)
+            ? field[prefix.Length..].TrimStart('.') switch { "expr" => "query", "alert" or "" => "name", var other => other }
+            : field;
+    }
+
+    private static ProblemHttpResult? Refusal(RuleGroup group, Caller caller) =>
+        !caller.Reaches(group.Realm) ? Access.ForeignRealm()
+        : group.File.Length > 0 ? TypedResults.Problem($"The group comes from the rule file {group.File}. Change the file; the platform follows it.", statusCode: StatusCodes.Status409Conflict, title: "The group is kept in a file")
+        : null;
+
+    private static RuleGroupAnswer Answer(RuleGroup group, RuleGroupRun? run)
+    {
+        var text = RuleGroupText.Of(group);
+        return new RuleGroupAnswer(
+            group.Id, group.Realm, group.File, group.Name, text.Interval, group.Limit, text.QueryOffset, group.Labels, [.. text.Rules!.Select(rule => rule!)],
+            run?.EvaluatedAt, run?.Errors ?? new Dictionary<Guid, string>(), group.CreatedBy, group.CreatedAt, group.UpdatedAt, group.Version);
+    }
+
+    private static bool WantsYaml(HttpRequest request) => request.Headers.Accept.ToString().Contains("yaml", StringComparison.OrdinalIgnoreCase);
+
+    private static async Task<RuleGroupText> JsonAsync(HttpRequest request, CancellationToken ct) =>
+        await JsonSerializer.DeserializeAsync<RuleGroupText>(request.Body, WireJson.Options, ct) ?? throw new JsonException("A group is an object.");
+
+    private static async Task<string> BodyAsync(HttpRequest request, CancellationToken ct)
+    {
+        using var reader = new StreamReader(request.Body, Encoding.UTF8);
+        return await reader.ReadToEndAsync(ct);
+    }
+
+    internal static ValidationProblem Wrong(List<RuleFault> faults) =>
+        TypedResults.ValidationProblem(faults.Take(50).GroupBy(fault => fault.Field).ToDictionary(field => field.Key, field => field.Select(fault => fault.ToString()).ToArray()));
+
+    private static Dictionary<string, string> Describe(RuleGroup group) => new()
+    {
+        ["name"] = group.Name,
+        ["rules"] = $"{group.Rules.Count}",
+        ["interval"] = group.Interval is { } interval ? Printer.Duration(interval) : "default",
+        ["version"] = $"{group.Version}",
+    };
+}
+
+/// <summary>A rule in one line, as seed 003 has it.</summary>
+/// <param name="Query">PromQL. Without a comparison of its own it is compared with <paramref name="ThresholdValue"/>: above it is an alert.</param>
+public sealed record SimpleRule(string? Name, string? Description, string Query, double? ThresholdValue, string? Severity, string? For)
+{
+    public RuleText Text()
+    {
+        var annotations = new Dictionary<string, string?>();
+        if (Description is { Length: > 0 })
+        {
+            annotations["description"] = Description;
+        }
+
+        return new RuleText(
+            Name ?? "", null, Expression(), For, null, Severity is null ? null : new Dictionary<string, string?> { ["severity"] = Severity }, annotations.Count == 0 ? null : annotations,
+            Threshold: ThresholdValue);
+    }
+
+    private string Expression()
+    {
+        try
+        {
+            return ThresholdValue is { } threshold && Parser.Parse(Query) is not Expr.Binary { Operator: >= BinaryOperator.Equal and <= BinaryOperator.LessOrEqual }
+                ? $"({Query}) > {Printer.Number(threshold)}"
+                : Query;
+        }
+        catch (QueryException)
+        {
+            return Query; // refused in a moment, with the place
+        }
+    }
+}
+
+/// <param name="Group">The group it is in, and that group's id, by which it is changed.</param>
+public sealed record SimpleRuleAnswer(Guid Id, string Realm, string Name, string Description, string Query, double? ThresholdValue, string Severity, string Group, Guid GroupId);

@@ -1,0 +1,244 @@
+using System.Net;
+using System.Text.Json;
+using Platform.Testing;
+
+namespace Platform.Alerting.Tests.RuleGroups;
+
+/// <summary>Rule groups as people and tools meet them: with real services, samples and webhooks.</summary>
+public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld>
+{
+    private static CancellationToken Ct => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_rule_fires_on_its_interval_tells_people_writes_its_series_and_resolves()
+    {
+        await world.SampleAsync("queue_length", 12, ("queue", "mail"));
+        await world.ImportAsync("""
+            groups:
+              - name: queues
+                interval: 1s
+                labels: {team: mail}
+                rules:
+                  - record: queue:length:max
+                    expr: max by (queue) (queue_length)
+                  - alert: QueueLong
+                    expr: queue:length:max > 10
+                    for: 1s
+                    labels: {severity: warning}
+                    annotations: {summary: '{{ $labels.queue }} has {{ $value }}', all: '{{ range query "queue_length" }}{{ .Value }}{{ end }}'}
+            """);
+
+        var fired = (await world.Receiver.WaitAsync("QueueLong", 1))[0];
+        var series = await Eventually.GetAsync(async () => await world.QueryAsync("ALERTS{alertname=\"QueueLong\",alertstate=\"firing\"}") is { Count: 1 } found ? found : null);
+        var since = await world.QueryAsync("ALERTS_FOR_STATE{alertname=\"QueueLong\"}");
+        var group = (await world.RulesAsync("?rule_group[]=queues"))[0];
+        await world.SampleAsync("queue_length", 3, ("queue", "mail"));
+        var resolved = (await world.Receiver.WaitAsync("QueueLong", 2))[1];
+
+        Assert.Equal(("firing", "resolved"), (fired.Status, resolved.Status));
+        Assert.Equal(("warning", "mail", "mail", "default"), (fired.Label("severity"), fired.Label("queue"), fired.Label("team"), fired.Label("realm")));
+        Assert.Equal("mail has 12", fired.Body.GetProperty("alerts")[0].GetProperty("annotations").GetProperty("summary").GetString());
+        Assert.Equal("12", fired.Body.GetProperty("alerts")[0].GetProperty("annotations").GetProperty("all").GetString());
+        Assert.Equal(fired.Fingerprint, resolved.Fingerprint);
+        Assert.Equal("mail", series[0].Labels.GetProperty("team").GetString());
+        Assert.Single(since);
+        var alert = Assert.Single(await world.AlertsAsync("QueueLong"));
+        Assert.Equal(("query", "medium", 12.0, 10.0), (alert.GetProperty("source").GetString(), alert.GetProperty("severity").GetString(), alert.GetProperty("value").GetDouble(), alert.GetProperty("threshold").GetDouble()));
+        var rules = group.GetProperty("rules");
+        Assert.Equal(("recording", "ok"), (rules[0].GetProperty("type").GetString(), rules[0].GetProperty("health").GetString()));
+        Assert.Equal(("alerting", "firing", 1.0), (rules[1].GetProperty("type").GetString(), rules[1].GetProperty("state").GetString(), rules[1].GetProperty("duration").GetDouble()));
+        Assert.Equal(("1.2e+01", "firing"), (rules[1].GetProperty("alerts")[0].GetProperty("value").GetString(), rules[1].GetProperty("alerts")[0].GetProperty("state").GetString()));
+        // The series end with the alert, not five minutes later.
+        await Eventually.TrueAsync(async () => (await world.QueryAsync("{__name__=~\"ALERTS|ALERTS_FOR_STATE\",alertname=\"QueueLong\"}")).Count == 0, because: "ALERTS has ended");
+    }
+
+    [Fact]
+    public async Task A_critical_rule_waits_for_no_interval()
+    {
+        await world.SampleAsync("reactor_temperature", 20, ("core", "1"));
+        await world.ImportAsync("""
+            groups:
+              - name: reactors
+                interval: 1d
+                rules:
+                  - alert: ReactorHot
+                    expr: reactor_temperature{core="1"} > 100
+                    labels: {severity: critical}
+                  - alert: ReactorWarm
+                    expr: reactor_temperature{core="1"} > 100
+                    labels: {severity: warning}
+            """);
+        await Eventually.TrueAsync(async () => (await world.RulesAsync("?rule_group[]=reactors")).Any(group => group.GetProperty("rules")[0].GetProperty("health").GetString() == "ok"), because: "the group was evaluated");
+
+        // A first stream may still be opening: a sample every now and then, as a scrape would bring them.
+        await Eventually.TrueAsync(async () =>
+        {
+            await world.SampleAsync("reactor_temperature", 120, ("core", "1"));
+            return world.Receiver.Of("ReactorHot").Count > 0;
+        }, because: "the alert came with the data");
+        await world.SampleAsync("reactor_temperature", 50, ("core", "1"));
+        var told = await world.Receiver.WaitAsync("ReactorHot", 2);
+
+        Assert.Equal(["firing", "resolved"], told.Select(one => one.Status));
+        Assert.Empty(world.Receiver.Of("ReactorWarm"));
+    }
+
+    [Fact]
+    public async Task Rules_see_and_show_their_own_realm_only()
+    {
+        await world.SampleAsync("north", "secret_value", 7, ("of", "north"));
+        await world.ImportAsync("groups: [{name: spy, interval: 1s, rules: [{alert: Spy, expr: secret_value > 0}, {alert: Own, expr: vector(1)}]}]", realm: "south");
+        await world.ImportAsync("groups: [{name: everybody, interval: 1s, rules: [{alert: OfAll, expr: secret_value > 0}]}]", realm: "*");
+
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("Own", "south")).Count == 1, because: "the group was evaluated");
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("OfAll", "north")).Count == 1, because: "a rule of all realms made an alert of the realm of the series");
+
+        Assert.Empty(await world.AlertsAsync("Spy", "south"));
+        var south = await world.RulesAsync(realm: "south");
+        Assert.Equal(["everybody", "spy"], south.Select(group => group.GetProperty("name").GetString()).Order());
+        Assert.Empty(south.Single(group => group.GetProperty("name").GetString() == "everybody").GetProperty("rules")[0].GetProperty("alerts").EnumerateArray());
+        Assert.DoesNotContain(await world.RulesAsync(realm: "north"), group => group.GetProperty("name").GetString() == "spy");
+        await world.ImportAsync("groups: [{name: grab, rules: [{alert: X, expr: vector(1), labels: {realm: north}}]}]", HttpStatusCode.BadRequest, "south");
+    }
+
+    private sealed record Found(JsonElement Json);
+
+    [Fact]
+    public async Task A_rule_of_seed_003_is_one_more_in_the_group_api()
+    {
+        await world.SampleAsync("cpu_usage", 91);
+
+        var made = (await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/alerts", RulesWorld.Json(new { name = "High CPU Usage", description = "CPU usage above 80%", query = "cpu_usage > 80", threshold_value = 80.0 }), HttpStatusCode.Created)).GetProperty("data");
+        await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules", RulesWorld.Json(new { name = "Second", query = "cpu_usage", threshold_value = 95, severity = "critical" }), HttpStatusCode.Created);
+        await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules", RulesWorld.Json(new { name = "Second", query = "cpu_usage" }), HttpStatusCode.Conflict);
+        var wrong = await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules", RulesWorld.Json(new { name = "Third", query = "cpu_usage >" }), HttpStatusCode.BadRequest);
+        var fired = (await world.Receiver.WaitAsync("High CPU Usage", 1))[0];
+
+        Assert.Equal(("cpu_usage > 80", 80.0, "api"), (made.GetProperty("query").GetString(), made.GetProperty("threshold_value").GetDouble(), made.GetProperty("group").GetString()));
+        Assert.Equal("1:12: parse error: unexpected end of input", wrong.GetProperty("errors").GetProperty("query")[0].GetString());
+        Assert.Equal("CPU usage above 80%", fired.Body.GetProperty("alerts")[0].GetProperty("annotations").GetProperty("description").GetString());
+        var group = (await world.RulesAsync("?rule_group[]=api"))[0];
+        Assert.Equal(["cpu_usage > 80", "(cpu_usage) > 95"], group.GetProperty("rules").EnumerateArray().Select(rule => rule.GetProperty("query").GetString()));
+    }
+
+    [Fact]
+    public async Task Groups_are_made_read_changed_and_deleted_and_their_alerts_go_with_them()
+    {
+        const string path = "api/v1/monitoring/rule-groups";
+        var made = (await world.SendAsync(HttpMethod.Post, path, RulesWorld.Json(new { name = "crud", interval = "1s", rules = new object[] { new { alert = "CrudOne", expr = "vector(1)" }, new { alert = "CrudTwo", expr = "vector(2)", no_data = "alert" } } }), HttpStatusCode.Created)).GetProperty("data");
+        var id = made.GetProperty("id").GetGuid();
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("CrudOne")).Count == 1 && (await world.AlertsAsync("CrudTwo")).Count == 1, because: "both fire");
+
+        var yaml = await world.TextAsync($"{path}?format=yaml&name=crud");
+        await world.SendAsync(HttpMethod.Post, path, RulesWorld.Json(new { name = "crud", rules = new[] { new { alert = "X", expr = "up" } } }), HttpStatusCode.Conflict);
+        await world.SendAsync(HttpMethod.Put, $"{path}/{id}", RulesWorld.Json(new { name = "crud", version = 7, rules = new[] { new { alert = "CrudOne", expr = "vector(1)" } } }), HttpStatusCode.Conflict);
+        await world.SendAsync(HttpMethod.Put, $"{path}/{id}", RulesWorld.Json(new { name = "crud", version = 1, interval = "1s", rules = new[] { new { alert = "CrudOne", expr = "vector(1)" } } }));
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("CrudTwo"))[0].GetProperty("state").GetString() == "resolved", because: "the alert of a rule that is gone resolves");
+        Assert.Equal("firing", (await world.AlertsAsync("CrudOne"))[0].GetProperty("state").GetString());
+        await world.SendAsync(HttpMethod.Get, $"{path}/{id}", realm: "other", expected: HttpStatusCode.Forbidden);
+        await world.SendAsync(HttpMethod.Delete, $"{path}/{id}", expected: HttpStatusCode.NoContent);
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("CrudOne"))[0].GetProperty("state").GetString() == "resolved", because: "with the group, its alerts end");
+        await world.SendAsync(HttpMethod.Get, $"{path}/{id}", expected: HttpStatusCode.NotFound);
+
+        Assert.Contains("platform_no_data: alert", yaml, StringComparison.Ordinal);
+        Assert.Equal(0, await world.CountAsync($"select count(*) from rule_alerts where group_id = {id}"));
+    }
+
+    [Theory]
+    [InlineData("""{"name":"bad","rules":[{"alert":"X","expr":"up{"}]}""", "rules[0].expr")]
+    [InlineData("""{"name":"bad","rules":[]}""", "rules")]
+    [InlineData("""{"name":"bad","rules":[{"alert":"X","expr":"up","labels":{"1x":"y"}}]}""", "rules[0].labels.1x")]
+    public async Task What_is_wrong_with_a_group_is_named(string body, string field)
+    {
+        var answer = await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rule-groups", new StringContent(body, System.Text.Encoding.UTF8, "application/json"), HttpStatusCode.BadRequest);
+
+        Assert.Contains(answer.GetProperty("errors").EnumerateObject(), error => error.Name == field);
+    }
+
+    [Fact]
+    public async Task A_rule_file_is_followed_and_a_broken_one_leaves_what_it_said()
+    {
+        var file = Path.Combine(world.RuleFolder, "followed.yml");
+        await File.WriteAllTextAsync(file, "groups: [{name: followed, interval: 1s, rules: [{alert: Followed, expr: vector(1)}]}]", Ct);
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("Followed", "*")) is [var one] && one.GetProperty("state").GetString() == "firing", because: "the rule of the file fires");
+
+        await File.WriteAllTextAsync(file, "groups: [{name: followed, rulez: []}]", Ct);
+        var broken = await Eventually.GetAsync(async () => (await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups", realm: "*")).GetProperty("data").GetProperty("files").EnumerateArray()
+            .FirstOrDefault(one => one.GetProperty("error").ValueKind == JsonValueKind.String) is { ValueKind: JsonValueKind.Object } found ? new Found(found) : null);
+        var stays = (await world.AlertsAsync("Followed", "*"))[0].GetProperty("state").GetString();
+        var group = (await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups?name=followed", realm: "*")).GetProperty("data").GetProperty("items")[0].GetProperty("id").GetGuid();
+        await world.SendAsync(HttpMethod.Delete, $"api/v1/monitoring/rule-groups/{group}", expected: HttpStatusCode.Conflict, realm: "*");
+        File.Delete(file);
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("Followed", "*"))[0].GetProperty("state").GetString() == "resolved", because: "a file that is gone takes its groups with it");
+
+        Assert.Equal("firing", stays);
+        Assert.Contains("line 1, group \"followed\": the key \"rulez\" is not known here.", broken.Json.GetProperty("error").GetString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_rule_that_cannot_be_evaluated_says_so_and_harms_no_other()
+    {
+        await world.EarlierAsync("doubled", 1, ("a", "1"));
+        await world.EarlierAsync("doubled", 1, ("a", "2"));
+        await world.ImportAsync("""
+            groups:
+              - name: faulty
+                interval: 1s
+                limit: 1
+                rules:
+                  - alert: ManyToMany
+                    expr: doubled * on () doubled
+                    annotations: {platform_on_error: alert}
+                  - alert: TooMany
+                    expr: doubled
+                  - alert: Fine
+                    expr: vector(1)
+                  - alert: NoSuchThing
+                    expr: never_there > 1
+                    annotations: {platform_no_data: alert}
+            """);
+
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("Fine")).Count == 1 && (await world.AlertsAsync("NoSuchThing")).Count == 1 && (await world.AlertsAsync("ManyToMany")).Count == 1,
+            because: "the others are evaluated");
+        var rules = (await world.RulesAsync("?rule_group[]=faulty"))[0].GetProperty("rules");
+
+        Assert.Equal(["err", "err", "ok", "ok"], rules.EnumerateArray().Select(rule => rule.GetProperty("health").GetString()));
+        Assert.Contains("found duplicate series", rules[0].GetProperty("lastError").GetString(), StringComparison.Ordinal);
+        Assert.Equal("exceeded limit of 1 with 2 alerts", rules[1].GetProperty("lastError").GetString());
+        Assert.Equal("error", (await world.AlertsAsync("ManyToMany"))[0].GetProperty("labels").GetProperty("reason").GetString());
+        Assert.Equal("no_data", (await world.AlertsAsync("NoSuchThing"))[0].GetProperty("labels").GetProperty("reason").GetString());
+        Assert.Empty(await world.AlertsAsync("TooMany"));
+    }
+
+    [Fact]
+    public async Task A_backtest_says_when_a_rule_would_have_fired_and_what_an_edit_changes()
+    {
+        var end = DateTimeOffset.FromUnixTimeSeconds(DateTimeOffset.UtcNow.ToUnixTimeSeconds() / 60 * 60).AddMinutes(-1);
+        var start = end.AddMinutes(-60);
+        // High from minute 10 to 20 (exclusive) and from 40 to 43.
+        await world.WriteAsync("default", new WrittenSeries(RulesWorld.Sorted("load_back", "default"), [.. Enumerable.Range(0, 61).Select(minute =>
+            (start.AddMinutes(minute).ToUnixTimeMilliseconds(), minute is (>= 10 and < 20) or (>= 40 and < 43) ? 9.0 : 1.0))]));
+
+        var answer = (await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new
+        {
+            kind = "query",
+            rule = new { alert = "Load", expr = "load_back > 5", @for = "5m", labels = new { severity = "critical" }, annotations = new { summary = "{{ $value }}" } },
+            before = new { alert = "Load", expr = "load_back > 5" },
+            from = start,
+            to = end,
+            step = "1m",
+        }))).GetProperty("data");
+
+        var after = answer.GetProperty("after");
+        Assert.Equal((61, 1, 1), (after.GetProperty("evaluations").GetInt32(), after.GetProperty("fired").GetInt32(), after.GetProperty("pending").GetInt32()));
+        var episode = after.GetProperty("episodes")[0];
+        Assert.Equal((start.AddMinutes(10), start.AddMinutes(15), start.AddMinutes(20)), (episode.GetProperty("active_at").GetDateTimeOffset(), episode.GetProperty("fired_at").GetDateTimeOffset(), episode.GetProperty("ended_at").GetDateTimeOffset()));
+        Assert.Equal((300.0, "9"), (episode.GetProperty("seconds").GetDouble(), episode.GetProperty("annotations").GetProperty("summary").GetString()));
+        Assert.Equal(2, answer.GetProperty("before").GetProperty("fired").GetInt32());
+        Assert.Equal(start.AddMinutes(40), Assert.Single(answer.GetProperty("difference").GetProperty("removed").EnumerateArray()).GetProperty("fired_at").GetDateTimeOffset());
+        Assert.Empty(answer.GetProperty("difference").GetProperty("added").EnumerateArray());
+        Assert.Empty(await world.AlertsAsync("Load"));
+        await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { rule = new { alert = "Load", expr = "load_back >" }, from = start }), HttpStatusCode.BadRequest);
+        await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { rule = new { alert = "Load", expr = "load_back" }, from = start.AddYears(-20), step = "1s" }), HttpStatusCode.UnprocessableEntity);
+    }
+}
