@@ -27,11 +27,12 @@ internal sealed class Simulation
     public IEnumerable<ActiveAlert> Active(string alert) =>
         Groups.SelectMany(one => one.Rules).Where(rule => rule.Alert == alert).SelectMany(rule => _active.TryGetValue(rule.Id, out var active) ? active.Values : []);
 
-    public async Task EvaluateAsync(DateTimeOffset at)
+    /// <param name="only">The rules of that name; all unless given.</param>
+    public async Task EvaluateAsync(DateTimeOffset at, string? only = null)
     {
         foreach (var group in Groups)
         {
-            foreach (var rule in group.Rules)
+            foreach (var rule in group.Rules.Where(rule => only is null || rule.Name == only))
             {
                 await EvaluateAsync(group, rule, at);
             }
