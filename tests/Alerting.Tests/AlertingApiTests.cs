@@ -42,15 +42,6 @@ public sealed class AlertingApiTests(AlertingWorld world) : IClassFixture<Alerti
     }
 
     [Fact]
-    public async Task A_rule_with_a_query_is_told_what_to_send_instead()
-    {
-        var (status, problem) = await PostAsync("api/v1/monitoring/alerts", new { name = "High CPU Usage", description = "CPU usage above 80%", query = "cpu_usage > 80", threshold_value = 80.0 });
-
-        Assert.Equal(HttpStatusCode.BadRequest, status);
-        Assert.Contains("not evaluated yet", problem.GetProperty("errors").GetProperty("query")[0].GetString(), StringComparison.Ordinal);
-    }
-
-    [Fact]
     public async Task A_change_made_from_an_old_version_and_a_name_that_is_taken_are_conflicts()
     {
         var rule = await world.CreateRuleAsync("edited", new { level = "error" });
