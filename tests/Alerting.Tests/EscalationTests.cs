@@ -219,6 +219,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["ALERT_WEBHOOK_URL"] = "http://127.0.0.1:9/" });
+        builder.Services.AddDataProtection();
         builder.Services.AddLogging().AddSingleton(clock).AddSingleton(world.Db).AddSingleton<AlertingMetrics>();
         builder.AddRules();
         builder.AddChannels();
