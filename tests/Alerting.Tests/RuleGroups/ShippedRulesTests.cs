@@ -61,7 +61,7 @@ public sealed class ShippedRulesTests
         Assert.Empty(quiet.Changes);
         var fired = simulation.Changes.First(change => change.Move == AlertMove.Fired).Alert;
         Assert.Contains(Breaking[alert], line => line.Contains($"realm=\"{fired.Labels["realm"]}\"", StringComparison.Ordinal));
-        Assert.Contains(fired.Labels["severity"], new[] { "critical", "warning", "info" });
+        Assert.Contains(fired.Labels["severity"], (string[])["critical", "warning", "info"]);
         Assert.DoesNotContain("error expanding", string.Concat(fired.Annotations.Values), StringComparison.Ordinal);
     }
 
