@@ -45,7 +45,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     {
         var policy = await PolicyAsync("words", repeat: 5, (["webhook"], 1), (["webhook"], 1));
         var alert = await RaiseAsync("paged");
-        await using (var services = Services(TimeProvider.System))
+        await using (var services = await ServicesAsync(TimeProvider.System))
         {
             await BeginAsync(services, alert, policy, DateTimeOffset.UtcNow);
         }
@@ -74,7 +74,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     {
         var policy = await PolicyAsync("twice", repeat: 0, (["webhook"], 60), (["webhook"], 60));
         var clock = Tomorrow();
-        await using var services = Services(clock);
+        await using var services = await ServicesAsync(clock);
         var alerts = new List<Guid>();
         for (var i = 0; i < 30; i++)
         {
@@ -85,7 +85,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
         }
 
         clock.Advance(TimeSpan.FromSeconds(60));
-        await using var other = Services(clock);
+        await using var other = await ServicesAsync(clock);
         await Task.WhenAll(Worker(services).TickAsync(Ct), Worker(other).TickAsync(Ct));
         await Worker(services).TickAsync(Ct);
 
@@ -117,7 +117,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
 
         // By day nobody is on call: the second step is taken with the first.
         var day = Tomorrow(hour: 12);
-        await using var services = Services(day);
+        await using var services = await ServicesAsync(day);
         var alert = await RaiseAsync("by-day");
         await BeginAsync(services, alert, "by-schedule", day.Now);
         Assert.Equal(["webhook"], (await ToldAsync(alert)).Select(one => one.Channel));
@@ -145,7 +145,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     {
         var policy = await PolicyAsync("silenced", repeat: 0, (["webhook"], 60), (["webhook"], 60));
         var clock = Tomorrow();
-        await using var services = Services(clock);
+        await using var services = await ServicesAsync(clock);
         var alert = await RaiseAsync("silenced-alert");
         await BeginAsync(services, alert, policy, clock.Now);
         await world.Db.ExecuteAsync($"update alerts set suppressed_by = {Queries.Jsonb("""[{"kind":"silence","id":null,"name":"a","reason":"b","since":"2026-01-01T00:00:00Z"}]""")} where id = {alert}", Ct);
@@ -163,7 +163,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     {
         var policy = await PolicyAsync("watched", repeat: 0, (["webhook"], 60), (["webhook"], 600));
         var clock = Tomorrow();
-        await using var services = Services(clock);
+        await using var services = await ServicesAsync(clock);
         var alert = await RaiseAsync("watched-alert");
         await BeginAsync(services, alert, policy, clock.Now);
         await BeginAsync(services, await RaiseAsync("watched-low", "low"), policy, clock.Now);
@@ -215,11 +215,16 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     // The service's own worker lives today; what is due tomorrow is left to the workers of the test.
     private static TestClock Tomorrow(int hour = 12) => new(new DateTimeOffset(DateTimeOffset.UtcNow.Date.AddDays(2).AddHours(hour), TimeSpan.Zero));
 
-    private ServiceProvider Services(TimeProvider clock)
+    private async Task<ServiceProvider> ServicesAsync(TimeProvider clock)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
-        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["ALERT_WEBHOOK_URL"] = "http://127.0.0.1:9/" });
-        builder.Services.AddDataProtection();
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
+        {
+            ["ALERT_WEBHOOK_URL"] = "http://127.0.0.1:9/",
+            ["PLATFORM_MASTER_KEY"] = world.World.MasterKey,
+            ["ConnectionStrings:identity"] = await world.World.DatabaseAsync("identity"),
+        });
+        builder.AddTickets();
         builder.Services.AddLogging().AddSingleton(clock).AddSingleton(world.Db).AddSingleton<AlertingMetrics>();
         builder.AddRules();
         builder.AddChannels();
