@@ -56,8 +56,9 @@ public sealed record AlertReason(
 public sealed record AlertAct(string? By, DateTimeOffset At, string? Reason);
 
 /// <summary>
-/// Something is wrong, from its beginning to its end: one row per episode. The life is firing → acknowledged → resolved; every change
-/// is one of the functions below, which know neither clock nor store.
+/// Something is wrong, from its beginning to its end: one row per episode. The life is firing → acknowledged → resolved, and back from
+/// acknowledged to firing when that had an end; every change is one of the functions below, which know neither clock nor store. Whether it
+/// is suppressed lies across these states: see <see cref="SuppressedBy"/>.
 /// </summary>
 /// <param name="Fingerprint">Identity of <see cref="Labels"/>, as Prometheus and Alertmanager compute it. No two open alerts of a realm share one.</param>
 /// <param name="GroupKey">Equal for all episodes of the same thing; incidents are opened by it.</param>
@@ -132,12 +133,17 @@ public sealed record Alert(
         Id, Fingerprint, Name, Severity, status, Labels, Annotations, StartsAt, status == NotificationStatus.Resolved ? EndsAt : null, Value, Threshold, GeneratorUrl);
 
     /// <summary>Somebody takes care. Null when that cannot be: the alert is over.</summary>
-    public Alert? Acknowledge(AlertAct act) => State switch
+    /// <param name="until">Then people are told again, unless it is over; null: never. Sent again with another time, it moves.</param>
+    public Alert? Acknowledge(AlertAct act, DateTimeOffset? until = null) => State switch
     {
-        AlertState.Firing => this with { State = AlertState.Acknowledged, Acknowledged = act },
-        AlertState.Acknowledged => this,
+        AlertState.Firing => this with { State = AlertState.Acknowledged, Acknowledged = act, AcknowledgedUntil = until },
+        AlertState.Acknowledged => until is null || until == AcknowledgedUntil ? this : this with { Acknowledged = act, AcknowledgedUntil = until },
         AlertState.Resolved => null,
     };
+
+    /// <summary>Whoever took care did not end it in time: it fires again.</summary>
+    public Alert EndAcknowledgement(DateTimeOffset now) =>
+        State == AlertState.Acknowledged && AcknowledgedUntil <= now ? this with { State = AlertState.Firing, Acknowledged = null, AcknowledgedUntil = null } : this;
 
     /// <summary>It is over. Resolving what is resolved changes nothing.</summary>
     /// <param name="endsAt">Never before the start, whatever the clocks of the senders say.</param>

@@ -1,6 +1,6 @@
 using System.Text.Json;
 using Npgsql;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.Messaging;
@@ -12,13 +12,14 @@ namespace Platform.Alerting.Alerts;
 /// <summary>What a list of alerts is narrowed to; null means any.</summary>
 /// <param name="From">Started at or after this.</param>
 /// <param name="To">Started before this.</param>
-public sealed record AlertFilter(string? Realm, AlertState? State, bool OpenOnly, Severity? Severity, string? Name, DateTimeOffset? From, DateTimeOffset? To);
+/// <param name="Suppressed">Only open ones that something keeps from being told.</param>
+public sealed record AlertFilter(string? Realm, AlertState? State, bool OpenOnly, bool Suppressed, Severity? Severity, string? Name, DateTimeOffset? From, DateTimeOffset? To);
 
 /// <summary>
-/// All SQL about alerts. What changes an alert also tells about it: row, message and notifications are written here together, in the
+/// All SQL about alerts. What changes an alert also tells about it: row, message and news for the flusher are written here together, in the
 /// caller's transaction. Windows are locked before alerts, never the other way round.
 /// </summary>
-public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notifications, NotificationOptions options, AlertingMetrics metrics)
+public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 {
     private static Sql Columns => $"""
         id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels::text, group_labels::text, annotations::text, event_tags::text,
@@ -32,6 +33,15 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
     {
         if (!await InsertAsync(tx, alert, ct))
         {
+            if (alert.ExpiresAt is { } expires)
+            {
+                // Its sender repeats itself: it goes on for as long as that says.
+                await tx.ExecuteAsync($"""
+                    update alerts set expires_at = {expires}
+                    where realm = {alert.Realm} and fingerprint = {alert.Fingerprint} and state <> 'resolved' and expires_at < {expires}
+                    """, ct);
+            }
+
             return (await FindOpenAsync(tx, alert.Realm, alert.Fingerprint, ct))?.Id
                 ?? throw new InvalidOperationException($"The alert {alert.Fingerprint} was open and is no longer; the message that raised it comes again.");
         }
@@ -80,12 +90,61 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
     {
         var act = alert.Acknowledged!;
         await tx.ExecuteAsync($"""
-            update alerts set state = 'acknowledged', acknowledged_by = {act.By}, acknowledged_at = {act.At}, acknowledge_reason = {act.Reason} where id = {alert.Id}
+            update alerts set state = 'acknowledged', acknowledged_by = {act.By}, acknowledged_at = {act.At}, acknowledge_reason = {act.Reason},
+                acknowledged_until = {alert.AcknowledgedUntil}
+            where id = {alert.Id}
             """, ct);
+        await LogAsync(tx, alert.Id, act.At, "acknowledged", act.By, new { reason = act.Reason, until = alert.AcknowledgedUntil }, ct);
         await tx.SendAsync(new AlertAcknowledged(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, act.At, act.By!, act.Reason), ct);
     }
 
+    /// <summary>Ends what has an end: acknowledgements, and alerts whose sender has fallen silent. Replicas share the work.</summary>
+    /// <returns>How many were ended.</returns>
+    public async Task<int> EndDueAsync(DateTimeOffset now, int atMost, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        var acknowledged = await tx.QueryAsync($"""
+            select {Columns} from alerts where state = 'acknowledged' and acknowledged_until <= {now} order by id limit {atMost} for update skip locked
+            """, Read, ct);
+        foreach (var alert in acknowledged.Select(alert => (Before: alert, After: alert.EndAcknowledgement(now))).Where(one => one.After != one.Before))
+        {
+            await tx.ExecuteAsync($"""
+                update alerts set state = 'firing', acknowledged_by = null, acknowledged_at = null, acknowledge_reason = null, acknowledged_until = null where id = {alert.After.Id}
+                """, ct);
+            await LogAsync(tx, alert.After.Id, now, "acknowledgement_ended", null, new { by = alert.Before.Acknowledged!.By, until = alert.Before.AcknowledgedUntil }, ct);
+            await NewsAsync(tx, alert.After.Id, "again", $"acknowledgement by {alert.Before.Acknowledged!.By} timed out", ct);
+        }
+
+        var expired = await tx.QueryAsync($"""
+            select {Columns} from alerts where state <> 'resolved' and expires_at <= {now} order by id limit {atMost} for update skip locked
+            """, Read, ct);
+        foreach (var alert in expired)
+        {
+            await SaveResolvedAsync(tx, alert.Resolve(new AlertAct(null, now, "Its sender did not repeat it."), alert.ExpiresAt!.Value), ct);
+        }
+
+        await tx.CommitAsync(ct);
+        return acknowledged.Count + expired.Count;
+    }
+
+    /// <summary>What became of an alert besides its beginning and end, oldest first.</summary>
+    public Task<List<AlertLogEntry>> LogOfAsync(Guid id, int limit, CancellationToken ct) =>
+        db.QueryAsync($"select alert_id, at, what, by, detail::text from alert_log where alert_id = {id} order by number limit {limit}",
+            row => new AlertLogEntry(row.GetGuid(0), row.GetTime(1), row.GetString(2), row.GetOrNull(3, row.GetString), JsonElement.Parse(row.GetString(4))), ct);
+
+    public Task<List<AlertGroupPlace>> PlacesOfAsync(Guid id, CancellationToken ct) =>
+        db.QueryAsync($"""
+            select g.receiver, g.key, m.told, g.last_told_at, g.muted_by, g.due_at
+            from notification_group_members m join notification_groups g on g.id = m.group_id where m.alert_id = {id} order by g.receiver, g.key limit 100
+            """,
+            row => new AlertGroupPlace(row.GetString(0), row.GetString(1), row.GetBoolean(2), row.GetTimeOrNull(3), row.GetOrNull(4, row.GetString), row.GetTimeOrNull(5)), ct);
+
     public Task<Alert?> FindAsync(Guid id, CancellationToken ct) => db.FindAsync($"select {Columns} from alerts where id = {id}", Read, ct);
+
+    /// <summary>The alerts of these ids that are there.</summary>
+    internal static Task<List<Alert>> GetAsync(NpgsqlTransaction tx, IReadOnlyCollection<Guid> ids, CancellationToken ct) =>
+        tx.QueryAsync($"select {Columns} from alerts where id = any({ids.ToArray()})", Read, ct);
 
     public Task<Alert?> FindForChangeAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct) =>
         tx.FindAsync($"select {Columns} from alerts where id = {id} for update", Read, ct);
@@ -102,7 +161,9 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
         Sql where = $"true";
         where = filter.Realm is { } realm ? $"{where} and realm = {realm}" : where;
         where = filter.State is { } state ? $"{where} and state = {WireJson.Name(state.ToString())}" : where;
-        where = filter.OpenOnly ? $"{where} and state <> 'resolved'" : where;
+        // Said in so many words, so that the indexes of open alerts serve: they may be few among many.
+        where = filter.OpenOnly || filter.Suppressed || filter.State is AlertState.Firing or AlertState.Acknowledged ? $"{where} and state <> 'resolved'" : where;
+        where = filter.Suppressed ? $"{where} and suppressed_by <> '[]'" : where;
         where = filter.Severity is { } severity ? $"{where} and severity = {severity.Word()}" : where;
         where = filter.Name is { } name ? $"{where} and name = {name}" : where;
         where = filter.From is { } from ? $"{where} and starts_at >= {from}" : where;
@@ -119,14 +180,17 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
     }
 
     /// <summary>Deletes alerts that were resolved before <paramref name="before"/>. Notifications keep what they say, and go by their own age.</summary>
-    public Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
-        db.ExecuteAsync($"""
-            delete from alerts where id = any(array(
-                select id from alerts
-                where state = 'resolved' and resolved_at < {before}
-                order by resolved_at limit {atMost}
-                for update skip locked))
-            """, ct);
+    public async Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
+        await db.FindAsync($"""
+            with gone as (
+                delete from alerts where id = any(array(
+                    select id from alerts where state = 'resolved' and resolved_at < {before} order by resolved_at limit {atMost} for update skip locked))
+                returning id),
+            members as (delete from notification_group_members where alert_id in (select id from gone)),
+            news as (delete from alert_news where alert_id in (select id from gone)),
+            log as (delete from alert_log where alert_id in (select id from gone))
+            select count(*)::int from gone
+            """, row => row.GetInt32(0), ct);
 
     // False when the same label set is open already.
     private static async Task<bool> InsertAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct) =>
@@ -147,28 +211,22 @@ public sealed class AlertStore(NpgsqlDataSource db, NotificationStore notificati
                 alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
                 alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold),
             ct);
-        await TellAsync(tx, alert, NotificationStatus.Firing, "first notification", alert.FiredAt, ct);
+        await NewsAsync(tx, alert.Id, "began", null, ct);
         metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
     }
 
-    private async Task TellResolvedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
+    private static async Task TellResolvedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
     {
         var act = alert.Resolved!;
         await tx.SendAsync(new AlertResolved(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, act.By, act.Reason), ct);
-        await TellAsync(tx, alert, NotificationStatus.Resolved, "all alerts resolved", act.At, ct);
+        await NewsAsync(tx, alert.Id, "ended", null, ct);
     }
 
-    private Task TellAsync(NpgsqlTransaction tx, Alert alert, NotificationStatus status, string reason, DateTimeOffset now, CancellationToken ct) =>
-        notifications.EnqueueAsync(
-            tx,
-            [.. options.Channels().Select(channel => new OutgoingNotification(
-                alert.Realm,
-                channel.Name,
-                new NotificationContent(
-                    status, channel.Name, alert.GroupKey, new Dictionary<string, string>(alert.GroupLabels) { ["alertname"] = alert.Name }, reason, [alert.Told(status)]),
-                "alert"))],
-            now,
-            ct);
+    private static Task<int> LogAsync<T>(NpgsqlTransaction tx, Guid alert, DateTimeOffset at, string what, string? by, T detail, CancellationToken ct) =>
+        tx.ExecuteAsync($"insert into alert_log (alert_id, at, what, by, detail) values ({alert}, {at}, {what}, {by}, {Json(detail)})", ct);
+
+    private static Task<int> NewsAsync(NpgsqlTransaction tx, Guid alert, string what, string? again, CancellationToken ct) =>
+        tx.ExecuteAsync($"insert into alert_news (alert_id, what, again) values ({alert}, {what}, {again})", ct);
 
     private static NpgsqlParameter Json<T>(T value) => Queries.Jsonb(value, WireJson.Options);
 

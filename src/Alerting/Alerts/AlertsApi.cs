@@ -1,7 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.Messaging;
@@ -10,7 +10,35 @@ using Platform.ServiceDefaults;
 namespace Platform.Alerting.Alerts;
 
 /// <param name="Reason">For the record and for the others, at most 2000 characters.</param>
-public sealed record ActReason([StringLength(2000)] string? Reason);
+/// <param name="For">Of an acknowledgement: when this is over and the alert is not, people are told again; <c>30m</c>, <c>2h</c>.</param>
+/// <param name="Until">The same as a time.</param>
+public sealed record ActReason([StringLength(2000)] string? Reason, string? For = null, DateTimeOffset? Until = null)
+{
+    private static readonly TimeSpan Longest = TimeSpan.FromDays(365);
+
+    /// <summary>When an acknowledgement ends, or what is wrong with it by the name of its field.</summary>
+    public (DateTimeOffset? Until, Dictionary<string, string[]> Errors) End(DateTimeOffset now)
+    {
+        var errors = new Dictionary<string, string[]>();
+        var length = For is null ? null : AlertDuration.Parse(For);
+        if (For is not null && (length is null || length <= TimeSpan.Zero || length > Longest))
+        {
+            errors["for"] = ["A duration such as 30m or 2h, at most a year."];
+        }
+
+        if (Until is { } time && (time <= now || time > now + Longest))
+        {
+            errors["until"] = ["A time to come, within a year."];
+        }
+
+        if (For is not null && Until is not null)
+        {
+            errors["until"] = ["Either for or until."];
+        }
+
+        return (Until?.ToUniversalTime() ?? (length is { } given && errors.Count == 0 ? now + given : null), errors);
+    }
+}
 
 /// <summary>List and look at alerts, raise one by hand, take care of one, declare one over.</summary>
 public static class AlertsApi
@@ -22,6 +50,7 @@ public static class AlertsApi
         builder.AddSettings<AlertHistoryOptions>();
         builder.Services.AddSingleton<AlertStore>();
         builder.Services.AddHostedService<AlertHistoryWorker>();
+        builder.Services.AddHostedService<AlertEndings>();
         builder.AddConsumer<HealthChanged, RaiseAlertOnHealthChanged>();
         return builder;
     }
@@ -47,14 +76,14 @@ public static class AlertsApi
         return app;
     }
 
-    /// <param name="state">firing, acknowledged, resolved, or open for everything that is not resolved.</param>
+    /// <param name="state">firing, acknowledged, resolved, open for everything that is not resolved, or suppressed for what is open and kept from being told.</param>
     private static async Task<Results<Ok<Envelope<Page<Alert>>>, ValidationProblem>> ListAsync(
         Caller caller, AlertStore alerts, CancellationToken ct,
         string? state = null, string? severity = null, string? name = null, string? from = null, string? to = null, string? cursor = null, int limit = 100)
     {
         var errors = new Dictionary<string, string[]>();
         AlertState? wanted = state switch { "firing" => AlertState.Firing, "acknowledged" => AlertState.Acknowledged, "resolved" => AlertState.Resolved, _ => null };
-        Require("state", state is null or "open" || wanted is not null, "One of firing, acknowledged, resolved, open.");
+        Require("state", state is null or "open" or "suppressed" || wanted is not null, "One of firing, acknowledged, resolved, open, suppressed.");
         Require("severity", severity is null || Severities.Parse(severity) is not null, "One of critical, high, medium, low, info.");
         var start = QueryTime.Parse(from);
         Require("from", from is null || start is not null, QueryTime.Expected);
@@ -68,7 +97,7 @@ public static class AlertsApi
         }
 
         var size = Math.Clamp(limit, 1, LargestPage);
-        var page = await alerts.ListAsync(new AlertFilter(caller.RealmFilter, wanted, state == "open", Severities.Parse(severity), name, start, end), after, size + 1, ct);
+        var page = await alerts.ListAsync(new AlertFilter(caller.RealmFilter, wanted, state == "open", state == "suppressed", Severities.Parse(severity), name, start, end), after, size + 1, ct);
         var next = page.Count > size ? new Cursor(page[size - 1].FiredAt, page[size - 1].Id).ToString() : null;
         return TypedResults.Ok(Envelope.Page<Alert>([.. page.Take(size)], next));
 
@@ -88,7 +117,7 @@ public static class AlertsApi
 
     /// <summary>201 for a new alert; 200 with the open one when the same label set is open already, so that a repeated request tells nobody twice.</summary>
     private static async Task<Results<Created<Envelope<Alert>>, Ok<Envelope<Alert>>, ValidationProblem>> RaiseAsync(
-        NewAlert body, Caller caller, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        NewAlert body, Caller caller, AlertStore alerts, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         var (alert, errors) = body.Check(caller.RealmOfNewData, now);
@@ -107,14 +136,20 @@ public static class AlertsApi
 
         await tx.SendAsync(caller.Did("alert.created", "alert", id.ToString(), now, alert.Realm, new Dictionary<string, string> { ["name"] = alert.Name, ["severity"] = alert.Severity.Word() }), ct);
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return TypedResults.Created($"/api/v1/monitoring/alerts/{id}", Envelope.Of(alert));
     }
 
-    private static async Task<Results<Ok<Envelope<Alert>>, NotFound, ProblemHttpResult>> AcknowledgeAsync(
+    private static async Task<Results<Ok<Envelope<Alert>>, NotFound, ValidationProblem, ProblemHttpResult>> AcknowledgeAsync(
         Guid id, Caller caller, AlertStore alerts, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct, ActReason? body = null)
     {
         var now = clock.GetUtcNow();
+        var (until, errors) = body?.End(now) ?? (null, []);
+        if (errors.Count > 0)
+        {
+            return TypedResults.ValidationProblem(errors);
+        }
+
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         if (await alerts.FindForChangeAsync(tx, id, ct) is not { } alert)
@@ -127,7 +162,7 @@ public static class AlertsApi
             return Access.ForeignRealm();
         }
 
-        if (alert.Acknowledge(new AlertAct(caller.Subject, now, body?.Reason)) is not { } acknowledged)
+        if (alert.Acknowledge(new AlertAct(caller.Subject, now, body?.Reason), until) is not { } acknowledged)
         {
             return TypedResults.Problem($"The alert was resolved at {alert.Resolved!.At:O}. What is over needs nobody to take care of it.",
                 statusCode: StatusCodes.Status409Conflict, title: "The alert is resolved");
@@ -145,7 +180,7 @@ public static class AlertsApi
 
     /// <summary>An alert of a rule whose events go on does not fire again before their count fell below the threshold and crossed it anew.</summary>
     private static async Task<Results<Ok<Envelope<Alert>>, NotFound, ProblemHttpResult>> ResolveAsync(
-        Guid id, Caller caller, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct, ActReason? body = null)
+        Guid id, Caller caller, AlertStore alerts, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct, ActReason? body = null)
     {
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
@@ -166,7 +201,7 @@ public static class AlertsApi
             await alerts.SaveResolvedAsync(tx, resolved, ct);
             await tx.SendAsync(caller.Did("alert.resolved", "alert", id.ToString(), now, alert.Realm, Describe(alert, body)), ct);
             await tx.CommitAsync(ct);
-            dispatcher.Wake();
+            flusher.Wake();
         }
 
         return TypedResults.Ok(Envelope.Of(resolved));
@@ -178,6 +213,11 @@ public static class AlertsApi
         if (body?.Reason is { Length: > 0 } reason)
         {
             details["reason"] = reason;
+        }
+
+        if (body?.For is { Length: > 0 } length)
+        {
+            details["for"] = length;
         }
 
         return details;

@@ -1,5 +1,5 @@
 using Npgsql;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.Postgres;
@@ -7,7 +7,7 @@ using Platform.Postgres;
 namespace Platform.Alerting.Alerts;
 
 /// <summary>A component that is not well is an alert, until it is well again. One at a time per component: a change of degree ends it and begins another.</summary>
-public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher dispatcher, TimeProvider clock) : IConsumer<HealthChanged>
+public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Flusher flusher, TimeProvider clock) : IConsumer<HealthChanged>
 {
     private const string Name = "HealthCheckFailed";
 
@@ -32,7 +32,7 @@ public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Dispatcher disp
         }
     }
 
-    public void Committed() => dispatcher.Wake();
+    public void Committed() => flusher.Wake();
 
     // Alerts do not tell: a component that was never ill has none. The row also makes replicas take a component's news one after the other.
     private static async Task<bool> IsNewestAsync(NpgsqlTransaction tx, HealthChanged message, CancellationToken ct) =>

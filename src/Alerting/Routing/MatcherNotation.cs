@@ -28,8 +28,28 @@ public static class MatcherNotation
     public static string Write(Matcher matcher)
     {
         var sign = Operators.First(known => known.Kind == matcher.Kind).Text;
-        return $"{matcher.Name}{sign}\"{matcher.Value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal)}\"";
+        return $"{matcher.Name}{sign}{Quote(matcher.Value)}";
     }
+
+    /// <summary>A label set as Alertmanager prints it: <c>{alertname="Down", host="a"}</c>.</summary>
+    public static string Write(Labels labels) =>
+        $"{{{string.Join(", ", Enumerable.Range(0, labels.Count).Select(at => $"{labels.NameAt(at)}={Quote(labels.ValueAt(at))}"))}}}";
+
+    public static bool AllMatch(this IReadOnlyList<Matcher> matchers, Labels labels)
+    {
+        foreach (var matcher in matchers)
+        {
+            if (!matcher.Matches(labels[matcher.Name]))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static string Quote(string value) =>
+        $"\"{value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal)}\"";
 
     private static Matcher ParseOne(string text)
     {

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using Platform.PromQL;
 
 namespace Platform.Alerting.Routing;
@@ -41,9 +43,11 @@ public sealed record Route
 
 /// <summary>Where an alert ended in the tree, with all settings resolved.</summary>
 /// <param name="Path">Index of each child from the root on: <c>0/2</c>; the root is the empty text. Stable as long as the tree is.</param>
+/// <param name="Key">The matchers of each route on the way, as in Alertmanager's group keys: <c>/{severity="critical"}</c>; the root adds nothing.</param>
 /// <param name="Because">The matchers that led here, for whoever asks why.</param>
 public sealed record RouteMatch(
     string Path,
+    string Key,
     string Receiver,
     IReadOnlyList<string> GroupBy,
     TimeSpan GroupWait,
@@ -55,6 +59,20 @@ public sealed record RouteMatch(
 {
     /// <summary>Stands for "every label" in <see cref="GroupBy"/>.</summary>
     public const string AllLabels = "...";
+
+    private const int LongestKey = 500;
+
+    /// <summary>
+    /// The name of a group for receivers: <c>{realm="default"}/{severity="critical"}:{alertname="Down"}</c>, as Alertmanager writes it with
+    /// the realm at the root. Longer ones are cut, with a hash that tells them apart.
+    /// </summary>
+    public string GroupKey(string realm, Labels groupLabels)
+    {
+        var key = $"{{realm=\"{realm}\"}}{Key}:{MatcherNotation.Write(groupLabels)}";
+        return key.Length <= LongestKey
+            ? key
+            : $"{key.AsSpan(0, LongestKey)}…{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)).AsSpan(0, 8))}";
+    }
 
     /// <summary>The labels that name the group of an alert on this route.</summary>
     public Labels GroupLabels(Labels alert)
@@ -77,13 +95,13 @@ public sealed record RouteMatch(
 public static class Routing
 {
     private static readonly RouteMatch Defaults =
-        new("", "", [], TimeSpan.FromSeconds(30), TimeSpan.FromMinutes(5), TimeSpan.FromHours(4), [], [], []);
+        new("", "", "", [], TimeSpan.FromSeconds(30), TimeSpan.FromMinutes(5), TimeSpan.FromHours(4), [], [], []);
 
     /// <summary>Every route that tells somebody about an alert with these labels, in the order of the tree; at least one.</summary>
     public static IReadOnlyList<RouteMatch> Match(Route root, Labels labels)
     {
         var found = new List<RouteMatch>();
-        Descend(root, Inherit(Defaults, root, ""), labels, found);
+        Descend(root, Inherit(Defaults, root, "", ""), labels, found);
         return found;
     }
 
@@ -153,7 +171,7 @@ public static class Routing
                 continue;
             }
 
-            Descend(child, Inherit(here, child, Join(here.Path, index)), labels, found);
+            Descend(child, Inherit(here, child, Join(here.Path, index), $"{here.Key}/{{{string.Join(',', child.Matchers.Select(MatcherNotation.Write))}}}"), labels, found);
             if (!child.Continue)
             {
                 break;
@@ -167,8 +185,9 @@ public static class Routing
     }
 
     // Time intervals are the route's own: they are not inherited.
-    private static RouteMatch Inherit(RouteMatch parent, Route route, string path) => new(
+    private static RouteMatch Inherit(RouteMatch parent, Route route, string path, string key) => new(
         path,
+        key,
         route.Receiver ?? parent.Receiver,
         route.GroupBy ?? parent.GroupBy,
         route.GroupWait ?? parent.GroupWait,

@@ -2,7 +2,7 @@ using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Detections;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Alerting.RuleGroups;
 using Platform.Alerting.Windows;
 using Platform.Contracts;
@@ -91,7 +91,7 @@ public static class RulesApi
     }
 
     private static async Task<Results<Ok<Envelope<Rule>>, NotFound, ValidationProblem, ProblemHttpResult>> ChangeAsync(
-        Guid id, RuleBody body, Caller caller, RuleStore rules, AlertStore alerts, WindowOptions windows, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Guid id, RuleBody body, Caller caller, RuleStore rules, AlertStore alerts, WindowOptions windows, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
@@ -134,12 +134,12 @@ public static class RulesApi
 
         await tx.SendAsync(caller.Did("rule.changed", "rule", id.ToString(), now, rule.Realm, Describe(rule)), ct);
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return TypedResults.Ok(Envelope.Of(rule));
     }
 
     private static async Task<Results<NoContent, NotFound, ProblemHttpResult>> DeleteAsync(
-        Guid id, Caller caller, RuleStore rules, AlertStore alerts, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Guid id, Caller caller, RuleStore rules, AlertStore alerts, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
@@ -159,13 +159,13 @@ public static class RulesApi
         await alerts.ResolveOfRuleAsync(tx, id, "The rule was deleted.", now, ct);
         await tx.SendAsync(caller.Did("rule.deleted", "rule", id.ToString(), now, rule.Realm, Describe(rule)), ct);
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return TypedResults.NoContent();
     }
 
     /// <summary>Makes the built-in rules again as the settings say. They hold in all realms, so this takes a caller of all realms.</summary>
     private static async Task<Results<Ok<Envelope<Page<Rule>>>, ProblemHttpResult>> RestoreDefaultsAsync(
-        Caller caller, RuleStore rules, DefaultRules defaults, DetectionOptions detections, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Caller caller, RuleStore rules, DefaultRules defaults, DetectionOptions detections, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         if (!caller.SeesAllRealms)
         {
@@ -190,7 +190,7 @@ public static class RulesApi
         }
 
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return TypedResults.Ok(Envelope.Page<Rule>(restored, null));
     }
 

@@ -2,7 +2,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using Npgsql;
 using Platform.Alerting.Alerts;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.Messaging;
@@ -41,7 +41,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
     AlertStore alerts,
     SourceClocks clocks,
     GroupCounts counts,
-    Dispatcher dispatcher,
+    Flusher flusher,
     WindowOptions options,
     AlertingMetrics metrics,
     TimeProvider clock,
@@ -93,7 +93,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
 
         if (_told)
         {
-            dispatcher.Wake();
+            flusher.Wake();
         }
     }
 

@@ -1,6 +1,6 @@
 using Npgsql;
 using Platform.Alerting.Alerts;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.Messaging;
@@ -15,7 +15,7 @@ public sealed partial class WindowWorker(
     AlertStore alerts,
     SourceClocks clocks,
     GroupCounts counts,
-    Dispatcher dispatcher,
+    Flusher flusher,
     WindowOptions options,
     TimeProvider clock,
     ILogger<WindowWorker> logger) : BackgroundService
@@ -47,12 +47,12 @@ public sealed partial class WindowWorker(
             var (at, places) = Before(now - options.Grace, now);
             while (await ResolveAsync(places, at, now, ct) > 0)
             {
-                dispatcher.Wake();
+                flusher.Wake();
             }
 
             while (await FireSilentAsync(places, at, now, ct) > 0)
             {
-                dispatcher.Wake();
+                flusher.Wake();
             }
 
             while (await windows.ForgetAsync(places, at, ct) > 0)

@@ -1,0 +1,267 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Npgsql;
+using NpgsqlTypes;
+using Platform.Alerting.Alerts;
+using Platform.Alerting.Rules;
+using Platform.Postgres;
+using Platform.PromQL;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Routing;
+
+/// <summary>Alerts that are told together to one receiver.</summary>
+/// <param name="Id">Follows from realm, receiver and key.</param>
+/// <param name="Key">What receivers know the group by.</param>
+public sealed record AlertGroup(
+    Guid Id, string Realm, string Receiver, string Key, IReadOnlyDictionary<string, string> Labels, GroupRoute Route, GroupMemory Memory, string? MutedBy, DateTimeOffset? DueAt)
+{
+    public static Guid IdOf(string realm, string receiver, string key) => new(SHA256.HashData(Encoding.UTF8.GetBytes($"{realm}\n{receiver}\n{key}")).AsSpan(0, 16));
+
+    public static AlertGroup Of(string realm, RouteMatch route, Labels alert)
+    {
+        var labels = route.GroupLabels(alert);
+        var key = route.GroupKey(realm, labels);
+        return new AlertGroup(
+            IdOf(realm, route.Receiver, key), realm, route.Receiver, key, labels.ToDictionary(),
+            new GroupRoute(route.Path, route.GroupWait, route.GroupInterval, route.RepeatInterval, route.MuteTimeIntervals, route.ActiveTimeIntervals),
+            new GroupMemory(null, false, false), null, null);
+    }
+}
+
+/// <summary>What a group needs of its route.</summary>
+public sealed record GroupRoute(
+    string Path, TimeSpan Wait, TimeSpan Interval, TimeSpan Repeat, IReadOnlyList<string> MuteTimeIntervals, IReadOnlyList<string> ActiveTimeIntervals)
+{
+    public bool HasIntervals => MuteTimeIntervals.Count + ActiveTimeIntervals.Count > 0;
+
+    public bool SameAs(GroupRoute other) =>
+        (Path, Wait, Interval, Repeat) == (other.Path, other.Wait, other.Interval, other.Repeat)
+        && MuteTimeIntervals.SequenceEqual(other.MuteTimeIntervals) && ActiveTimeIntervals.SequenceEqual(other.ActiveTimeIntervals);
+}
+
+/// <summary>News of one alert, all that there was together.</summary>
+public sealed record AlertNews(Alert Alert, bool Began, bool Ended, string? Again, bool ToldBefore);
+
+/// <summary>An entry of an alert's log.</summary>
+/// <param name="What">routed, suppressed, released, acknowledged, acknowledgement_ended, not_told.</param>
+/// <param name="By">Who did it; null for the platform.</param>
+public sealed record AlertLogEntry(Guid AlertId, DateTimeOffset At, string What, string? By, JsonElement Detail);
+
+/// <summary>All SQL about groups. Only the flusher writes, in one transaction at a time: <see cref="LockAsync"/>. Every method is a fixed number of statements.</summary>
+public static class GroupStore
+{
+    /// <summary>Any constant will do, as long as nothing else in this database uses it.</summary>
+    private const long Lock = 0x67726f75_70696e67;
+
+    private static Sql Columns => $"id, realm, receiver, key, labels::text, route::text, last_told_at, active, critical_told, muted_by, due_at";
+
+    /// <summary>
+    /// Waits for whoever flushes just now, in whatever replica. A process that hangs in the middle loses its session, and with it the lock.
+    /// </summary>
+    public static async Task LockAsync(NpgsqlTransaction tx, CancellationToken ct)
+    {
+        await tx.ExecuteAsync($"set local idle_in_transaction_session_timeout = '30s'", ct);
+        await tx.ExecuteAsync($"select pg_advisory_xact_lock({Lock})", ct);
+    }
+
+    /// <summary>
+    /// Takes the oldest news, and holds their alerts until the transaction ends. Alerts that somebody is changing are left for the next
+    /// time, so that this never waits for a transaction that may be waiting for it.
+    /// </summary>
+    public static async Task<List<AlertNews>> TakeNewsAsync(NpgsqlTransaction tx, int atMost, CancellationToken ct)
+    {
+        var taken = await tx.QueryAsync($"""
+            with taken as (
+                select n.number, n.alert_id, n.what, n.again from alert_news n join alerts a on a.id = n.alert_id
+                order by n.number limit {atMost}
+                for update of a skip locked),
+            gone as (delete from alert_news where number in (select number from taken))
+            select alert_id, bool_or(what = 'began'), bool_or(what = 'ended'), max(again), bool_or(what = 'told') from taken group by alert_id
+            """,
+            row => (Id: row.GetGuid(0), Began: row.GetBoolean(1), Ended: row.GetBoolean(2), Again: row.GetOrNull(3, row.GetString), Told: row.GetBoolean(4)), ct);
+        // A statement of its own: it sees what was committed before the rows were locked.
+        var alerts = (await AlertStore.GetAsync(tx, [.. taken.Select(one => one.Id)], ct)).ToDictionary(alert => alert.Id);
+        return [.. taken.Where(one => alerts.ContainsKey(one.Id)).Select(one => new AlertNews(alerts[one.Id], one.Began, one.Ended, one.Again, one.Told)).OrderBy(news => news.Alert.Id)];
+    }
+
+    /// <summary>Open alerts that have all labels of one of the probes.</summary>
+    public static async Task<List<OpenAlert>> FindOpenAsync(NpgsqlTransaction tx, IReadOnlyCollection<(string Realm, string Probe)> probes, int atMost, CancellationToken ct) =>
+        probes.Count == 0 ? [] : await tx.QueryAsync($"""
+            select distinct on (a.id) a.id, a.realm, a.name, a.labels::text
+            from unnest({probes.Select(probe => probe.Realm).ToArray()}, {probes.Select(probe => probe.Probe).ToArray()}) as p (realm, labels)
+            join alerts a on a.state <> 'resolved' and a.realm = p.realm and a.labels @> p.labels::jsonb
+            limit {atMost}
+            """,
+            row => new OpenAlert(row.GetGuid(0), row.GetString(1), row.GetString(2), LabelSet.Of(JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(3))!)), ct);
+
+    /// <summary>Has open alerts judged again: those that have all labels of one of the probes, and those that one of these alerts suppresses.</summary>
+    public static async Task JudgeAgainAsync(NpgsqlTransaction tx, IReadOnlyCollection<(string Realm, string Probe)> probes, IReadOnlyCollection<Guid> suppressing, CancellationToken ct)
+    {
+        if (probes.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                insert into alert_news (alert_id, what)
+                select distinct a.id, 'judge'
+                from unnest({probes.Select(probe => probe.Realm).ToArray()}, {probes.Select(probe => probe.Probe).ToArray()}) as p (realm, labels)
+                join alerts a on a.state <> 'resolved' and a.realm = p.realm and a.labels @> p.labels::jsonb
+                """, ct);
+        }
+
+        if (suppressing.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                insert into alert_news (alert_id, what)
+                select distinct a.id, 'judge'
+                from unnest({suppressing.Select(id => $"[{{\"id\":\"{id}\"}}]").ToArray()}) as p (by)
+                join alerts a on a.state <> 'resolved' and a.suppressed_by <> '[]' and a.suppressed_by @> p.by::jsonb
+                """, ct);
+        }
+    }
+
+    public static Task SaveSuppressionAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Id, IReadOnlyList<Suppression> By)> changed, CancellationToken ct) =>
+        changed.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
+            update alerts a set suppressed_by = n.suppressed_by::jsonb, suppressed = n.suppressed
+            from unnest({changed.Select(one => one.Id).ToArray()}, {changed.Select(one => JsonSerializer.Serialize(one.By, WireJson.Options)).ToArray()},
+                {changed.Select(one => Suppressing.HoldsEverywhere(one.By)).ToArray()}) as n (id, suppressed_by, suppressed)
+            where a.id = n.id
+            """, ct);
+
+    public static Task LogAsync(NpgsqlTransaction tx, IReadOnlyCollection<AlertLogEntry> entries, CancellationToken ct) =>
+        entries.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
+            insert into alert_log (alert_id, at, what, by, detail)
+            select alert_id, at, what, by, detail::jsonb
+            from unnest({entries.Select(one => one.AlertId).ToArray()}, {entries.Select(one => one.At).ToArray()}, {entries.Select(one => one.What).ToArray()},
+                {new NpgsqlParameter { Value = entries.Select(one => one.By).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text }},
+                {entries.Select(one => one.Detail.GetRawText()).ToArray()}) as n (alert_id, at, what, by, detail)
+            """, ct);
+
+    public static Task<List<(Guid Alert, Guid Group, bool Told, bool Leaving)>> MembershipsAsync(NpgsqlTransaction tx, IReadOnlyCollection<Guid> alerts, CancellationToken ct) =>
+        tx.QueryAsync($"select alert_id, group_id, told, leaving from notification_group_members where alert_id = any({alerts.ToArray()})",
+            row => (row.GetGuid(0), row.GetGuid(1), row.GetBoolean(2), row.GetBoolean(3)), ct);
+
+    public static Task<List<AlertGroup>> GroupsAsync(NpgsqlTransaction tx, IReadOnlyCollection<Guid> ids, CancellationToken ct) =>
+        tx.QueryAsync($"select {Columns} from notification_groups where id = any({ids.ToArray()})", Read, ct);
+
+    /// <summary>Groups that are due, except where news of a member wait: they are judged on what is known, all of it.</summary>
+    public static Task<List<AlertGroup>> DueAsync(NpgsqlTransaction tx, DateTimeOffset now, int atMost, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            select {Columns} from notification_groups g
+            where due_at <= {now} and not exists (
+                select 1 from notification_group_members m join alert_news n on n.alert_id = m.alert_id where m.group_id = g.id)
+            order by due_at limit {atMost}
+            """, Read, ct);
+
+    /// <summary>When the next group is due; null for never.</summary>
+    public static Task<DateTimeOffset?> NextDueAsync(NpgsqlTransaction tx, CancellationToken ct) =>
+        tx.FindAsync($"select min(due_at) from notification_groups where due_at is not null", row => row.GetTimeOrNull(0), ct);
+
+    /// <summary>Makes the groups that are not there; those that are follow their route.</summary>
+    public static Task SaveRoutesAsync(NpgsqlTransaction tx, IReadOnlyCollection<AlertGroup> groups, CancellationToken ct) =>
+        groups.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
+            insert into notification_groups as g (id, realm, receiver, key, labels, route, last_told_at, active, critical_told)
+            select id, realm, receiver, key, labels::jsonb, route::jsonb, last_told_at, active, critical_told
+            from unnest({groups.Select(one => one.Id).ToArray()}, {groups.Select(one => one.Realm).ToArray()}, {groups.Select(one => one.Receiver).ToArray()},
+                {groups.Select(one => one.Key).ToArray()}, {groups.Select(one => JsonSerializer.Serialize(one.Labels, WireJson.Options)).ToArray()},
+                {groups.Select(one => JsonSerializer.Serialize(one.Route, WireJson.Options)).ToArray()}, {Times(groups.Select(one => one.Memory.LastToldAt))},
+                {groups.Select(one => one.Memory.Active).ToArray()}, {groups.Select(one => one.Memory.CriticalTold).ToArray()})
+                as n (id, realm, receiver, key, labels, route, last_told_at, active, critical_told)
+            on conflict (id) do update set route = excluded.route where g.route <> excluded.route
+            """, ct);
+
+    public static Task JoinAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Group, Guid Alert, DateTimeOffset TellAt, bool Told)> members, CancellationToken ct) =>
+        members.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
+            insert into notification_group_members (group_id, alert_id, tell_at, told)
+            select * from unnest({members.Select(one => one.Group).ToArray()}, {members.Select(one => one.Alert).ToArray()}, {members.Select(one => one.TellAt).ToArray()},
+                {members.Select(one => one.Told).ToArray()})
+            on conflict (group_id, alert_id) do update set leaving = false
+            """, ct);
+
+    /// <summary>Members whose routes lead elsewhere now: those who were told stay for the end.</summary>
+    public static async Task LeaveAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Group, Guid Alert)> members, CancellationToken ct)
+    {
+        if (members.Count > 0)
+        {
+            var (groups, alerts) = (members.Select(one => one.Group).ToArray(), members.Select(one => one.Alert).ToArray());
+            await tx.ExecuteAsync($"update notification_group_members set leaving = told where (group_id, alert_id) in (select * from unnest({groups}, {alerts}))", ct);
+            await tx.ExecuteAsync($"delete from notification_group_members where not told and (group_id, alert_id) in (select * from unnest({groups}, {alerts}))", ct);
+        }
+    }
+
+    public static Task TellAgainAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Alert, string Reason)> alerts, CancellationToken ct) =>
+        alerts.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
+            update notification_group_members m set again = n.reason
+            from unnest({alerts.Select(one => one.Alert).ToArray()}, {alerts.Select(one => one.Reason).ToArray()}) as n (alert_id, reason)
+            where m.alert_id = n.alert_id
+            """, ct);
+
+    public static Task<List<(Guid Group, Member Member)>> MembersAsync(NpgsqlTransaction tx, IReadOnlyCollection<Guid> groups, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            select m.group_id, m.alert_id, a.state, a.severity, m.tell_at, a.resolved_at, m.told, m.again, a.suppressed, m.leaving
+            from notification_group_members m join alerts a on a.id = m.alert_id
+            where m.group_id = any({groups.ToArray()})
+            order by m.alert_id
+            """,
+            row => (row.GetGuid(0), new Member(
+                row.GetGuid(1), Enum.Parse<AlertState>(row.GetString(2), ignoreCase: true), Severities.Parse(row.GetString(3))!.Value, row.GetTime(4), row.GetTimeOrNull(5),
+                row.GetBoolean(6), row.GetOrNull(7, row.GetString), row.GetBoolean(8), row.GetBoolean(9))), ct);
+
+    /// <summary>Keeps what was told, and when each group is to be looked at next; a group without members goes.</summary>
+    public static async Task SaveAsync(NpgsqlTransaction tx, IReadOnlyCollection<(AlertGroup Group, GroupVerdict Verdict, bool Empty)> judged, CancellationToken ct)
+    {
+        var told = judged.SelectMany(one => one.Verdict.Told.Select(alert => (Group: one.Group.Id, Alert: alert))).ToList();
+        if (told.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                update notification_group_members m set told = true, again = null
+                from unnest({told.Select(one => one.Group).ToArray()}, {told.Select(one => one.Alert).ToArray()}) as n (group_id, alert_id)
+                where m.group_id = n.group_id and m.alert_id = n.alert_id
+                """, ct);
+        }
+
+        var gone = judged.Where(one => !one.Empty).SelectMany(one => one.Verdict.Gone.Select(alert => (Group: one.Group.Id, Alert: alert))).ToList();
+        if (gone.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                delete from notification_group_members where (group_id, alert_id) in (
+                    select * from unnest({gone.Select(one => one.Group).ToArray()}, {gone.Select(one => one.Alert).ToArray()}))
+                """, ct);
+        }
+
+        if (judged.Where(one => one.Empty).Select(one => one.Group.Id).ToArray() is { Length: > 0 } empty)
+        {
+            await tx.ExecuteAsync($"delete from notification_groups where id = any({empty})", ct);
+        }
+
+        var groups = judged.Where(one => !one.Empty).ToList();
+        if (groups.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                update notification_groups g
+                set last_told_at = n.last_told_at, active = n.active, critical_told = n.critical_told, muted_by = n.muted_by, due_at = n.due_at
+                from unnest({groups.Select(one => one.Group.Id).ToArray()}, {Times(groups.Select(one => one.Verdict.Memory.LastToldAt))},
+                    {groups.Select(one => one.Verdict.Memory.Active).ToArray()}, {groups.Select(one => one.Verdict.Memory.CriticalTold).ToArray()},
+                    {new NpgsqlParameter { Value = groups.Select(one => one.Group.MutedBy).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text }},
+                    {Times(groups.Select(one => one.Verdict.DueAt))}) as n (id, last_told_at, active, critical_told, muted_by, due_at)
+                where g.id = n.id
+                """, ct);
+        }
+    }
+
+    private static NpgsqlParameter Times(IEnumerable<DateTimeOffset?> times) => new() { Value = times.ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz };
+
+    private static AlertGroup Read(NpgsqlDataReader row) => new(
+        row.GetGuid(0), row.GetString(1), row.GetString(2), row.GetString(3), JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(4))!,
+        JsonSerializer.Deserialize<GroupRoute>(row.GetString(5), WireJson.Options)!, new GroupMemory(row.GetTimeOrNull(6), row.GetBoolean(7), row.GetBoolean(8)),
+        row.GetOrNull(9, row.GetString), row.GetTimeOrNull(10));
+}
+
+/// <summary>Between label sets as alerts keep them and as matchers read them.</summary>
+internal static class LabelSet
+{
+    public static Labels Of(IReadOnlyDictionary<string, string> labels) => Labels.Of([.. labels.Select(label => (label.Key, label.Value))]);
+
+    public static Dictionary<string, string> ToDictionary(this Labels labels) =>
+        Enumerable.Range(0, labels.Count).ToDictionary(labels.NameAt, labels.ValueAt);
+}

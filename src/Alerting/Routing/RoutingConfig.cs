@@ -1,0 +1,166 @@
+using Platform.Alerting.Rules;
+using Platform.Contracts;
+using Platform.PromQL;
+
+namespace Platform.Alerting.Routing;
+
+/// <summary>Who is told: channels by their names, and a policy that climbs when nobody acknowledges.</summary>
+/// <param name="EscalationPolicy">Name of an escalation policy; null for none.</param>
+public sealed record RoutingReceiver(string Name, IReadOnlyList<string> Channels, string? EscalationPolicy = null);
+
+/// <summary>
+/// While an alert fires that the source matchers take, alerts of the target matchers are not told, provided that both have the same
+/// values of the labels in <paramref name="Equal"/> (a label that both lack counts as the same).
+/// https://prometheus.io/docs/alerting/latest/configuration/#inhibition-related-settings
+/// </summary>
+/// <param name="Name">Set for a dependency, where the source is the parent and the targets its children; null for a plain inhibition.</param>
+public sealed record InhibitRule(IReadOnlyList<Matcher> Source, IReadOnlyList<Matcher> Target, IReadOnlyList<string> Equal, string? Name = null)
+{
+    public bool IsDependency => Name is not null;
+
+    /// <summary>Whether <paramref name="source"/>, which fires, keeps <paramref name="target"/> quiet. Not when both could say so of each other.</summary>
+    public bool Holds(Labels source, Labels target) =>
+        Source.AllMatch(source) && Target.AllMatch(target)
+        && Equal.All(label => source[label] == target[label])
+        && !(Target.AllMatch(source) && Source.AllMatch(target));
+
+    /// <summary>Labels that every alert on the other side of <paramref name="alert"/> has; more conditions may follow.</summary>
+    public Dictionary<string, string> Probe(IReadOnlyList<Matcher> otherSide, Labels alert)
+    {
+        var wanted = new Dictionary<string, string>();
+        foreach (var matcher in otherSide.Where(matcher => matcher.Kind == MatchKind.Equal && matcher.Value.Length > 0))
+        {
+            wanted[matcher.Name] = matcher.Value;
+        }
+
+        foreach (var label in Equal.Where(label => alert[label].Length > 0))
+        {
+            wanted[label] = alert[label];
+        }
+
+        return wanted;
+    }
+}
+
+/// <summary>All that decides who is told about the alerts of a realm. Immutable; checked by <see cref="Faults"/> before it is stored.</summary>
+public sealed record RoutingConfig(
+    Route Route,
+    IReadOnlyList<RoutingReceiver> Receivers,
+    IReadOnlyList<InhibitRule> InhibitRules,
+    IReadOnlyList<InhibitRule> Dependencies,
+    IReadOnlyList<TimeInterval> TimeIntervals)
+{
+    public const int MostRoutes = 1_000;
+    public const int MostReceivers = 500;
+    public const int MostRules = 500;
+    public const int DeepestRoute = 20;
+
+    /// <summary>Inhibitions and dependencies alike.</summary>
+    public IEnumerable<InhibitRule> Rules => InhibitRules.Concat(Dependencies);
+
+    public RoutingReceiver? Find(string receiver) => Receivers.FirstOrDefault(known => known.Name == receiver);
+
+    /// <summary>
+    /// What holds where nobody wrote anything: each alert on its own and at once, over the channels of the settings that its severity
+    /// deserves.
+    /// </summary>
+    public static RoutingConfig Default(Func<Severity, IReadOnlyList<string>> channels)
+    {
+        Severity[] severities = [Severity.Critical, Severity.High, Severity.Medium, Severity.Low];
+        return new RoutingConfig(
+            new Route
+            {
+                Receiver = Severity.Info.Word(),
+                GroupBy = [RouteMatch.AllLabels],
+                GroupWait = TimeSpan.Zero,
+                GroupInterval = TimeSpan.FromMinutes(5),
+                RepeatInterval = TimeSpan.FromHours(4),
+                Routes = [.. severities.Select(severity => new Route { Receiver = severity.Word(), Matchers = [new Matcher("severity", MatchKind.Equal, severity.Word())] })],
+            },
+            [.. severities.Append(Severity.Info).Select(severity => new RoutingReceiver(severity.Word(), channels(severity)))],
+            [],
+            [],
+            []);
+    }
+
+    /// <summary>Everything that is wrong with it, each with its place and the remedy.</summary>
+    /// <param name="channels">Names that mean a channel in the realm.</param>
+    public IEnumerable<string> Faults(IReadOnlySet<string> channels)
+    {
+        foreach (var twice in Receivers.GroupBy(receiver => receiver.Name).Where(same => same.Count() > 1))
+        {
+            yield return $"The receiver \"{twice.Key}\" is defined twice. Give one of them another name.";
+        }
+
+        foreach (var twice in TimeIntervals.GroupBy(interval => interval.Name).Where(same => same.Count() > 1))
+        {
+            yield return $"The time interval \"{twice.Key}\" is defined twice. Give one of them another name.";
+        }
+
+        foreach (var twice in Dependencies.GroupBy(dependency => dependency.Name).Where(same => same.Count() > 1))
+        {
+            yield return $"The dependency \"{twice.Key}\" is defined twice. Give one of them another name.";
+        }
+
+        foreach (var receiver in Receivers)
+        {
+            foreach (var channel in receiver.Channels.Where(channel => !channels.Contains(channel)))
+            {
+                yield return $"The receiver \"{receiver.Name}\" names the channel \"{channel}\", which is not there ({(channels.Count == 0 ? "there is none" : $"there is {string.Join(", ", channels.Order(StringComparer.Ordinal).Take(20))}")}). Create it first at /api/v1/monitoring/channels, or name another.";
+            }
+        }
+
+        if (Receivers.Count > MostReceivers || InhibitRules.Count > MostRules || Dependencies.Count > MostRules || TimeIntervals.Count > MostRules)
+        {
+            yield return $"There are more than {MostReceivers} receivers, or more than {MostRules} inhibit_rules, dependencies or time_intervals. Merge some.";
+        }
+
+        var routes = Routing.Walk(Route, "").Take(MostRoutes + 1).ToList();
+        if (routes.Count > MostRoutes || routes.Any(route => route.Path.Count(letter => letter == '/') >= DeepestRoute))
+        {
+            yield return $"There are more than {MostRoutes} routes, or they are nested more than {DeepestRoute} deep. Merge some.";
+        }
+
+        foreach (var fault in Routing.Faults(Route, Receivers.Select(receiver => receiver.Name).ToHashSet(), TimeIntervals.Select(interval => interval.Name).ToHashSet()))
+        {
+            yield return fault;
+        }
+    }
+}
+
+/// <summary>When a route may send.</summary>
+public static class Muting
+{
+    private const int MinutesAhead = 24 * 60;
+
+    /// <summary>What keeps the route quiet at a moment, in words; null when nothing does.</summary>
+    public static string? MutedBy(IReadOnlyList<string> muteIntervals, IReadOnlyList<string> activeIntervals, IReadOnlyList<TimeInterval> intervals, DateTimeOffset at)
+    {
+        if (muteIntervals.FirstOrDefault(name => Contains(name)) is { } mute)
+        {
+            return mute;
+        }
+
+        return activeIntervals.Count == 0 || activeIntervals.Any(Contains) ? null : $"outside of {string.Join(", ", activeIntervals)}";
+
+        bool Contains(string name) => intervals.FirstOrDefault(interval => interval.Name == name)?.Contains(at) == true;
+    }
+
+    /// <summary>The next full minute at which the answer is another one, or a day from now when there is none before.</summary>
+    public static DateTimeOffset NextChange(IReadOnlyList<string> muteIntervals, IReadOnlyList<string> activeIntervals, IReadOnlyList<TimeInterval> intervals, DateTimeOffset from)
+    {
+        var now = MutedBy(muteIntervals, activeIntervals, intervals, from);
+        // Intervals begin and end at full minutes on every clock.
+        var minute = new DateTimeOffset(from.UtcTicks - from.UtcTicks % TimeSpan.TicksPerMinute, TimeSpan.Zero);
+        for (var ahead = 1; ahead < MinutesAhead; ahead++)
+        {
+            var then = minute.AddMinutes(ahead);
+            if (MutedBy(muteIntervals, activeIntervals, intervals, then) != now)
+            {
+                return then;
+            }
+        }
+
+        return minute.AddMinutes(MinutesAhead);
+    }
+}

@@ -1,0 +1,39 @@
+using System.Text.Json.Serialization;
+using Platform.Alerting.Routing;
+using Platform.PromQL;
+
+namespace Platform.Alerting.Silences;
+
+public enum SilenceState
+{
+    Pending,
+    Active,
+    Expired,
+}
+
+/// <summary>Alerts that all matchers take are not told while it is active. It is kept when it is over, so that who silenced what, and why, stays known.</summary>
+/// <param name="Realm">Whose alerts; <c>*</c> for those of every realm.</param>
+/// <param name="Owner">Who made it.</param>
+/// <param name="EndsAt">Exclusive. Ending it early moves this.</param>
+/// <param name="Version">Grows with each change; send it with a change to be refused when somebody else was faster.</param>
+public sealed record Silence(
+    Guid Id,
+    string Realm,
+    [property: JsonIgnore] IReadOnlyList<Matcher> Matching,
+    string Owner,
+    string Comment,
+    DateTimeOffset StartsAt,
+    DateTimeOffset EndsAt,
+    DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt,
+    string UpdatedBy,
+    int Version)
+{
+    /// <summary>As Alertmanager writes them.</summary>
+    public IReadOnlyList<string> Matchers => [.. Matching.Select(MatcherNotation.Write)];
+
+    public SilenceState StateAt(DateTimeOffset now) => EndsAt <= now ? SilenceState.Expired : StartsAt > now ? SilenceState.Pending : SilenceState.Active;
+
+    public bool Holds(string realm, Labels labels, DateTimeOffset now) =>
+        StateAt(now) == SilenceState.Active && (Realm == ServiceDefaults.Realm.All || Realm == realm) && Matching.AllMatch(labels);
+}

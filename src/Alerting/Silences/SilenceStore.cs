@@ -1,0 +1,87 @@
+using Npgsql;
+using Platform.Alerting.Routing;
+using Platform.Postgres;
+using Platform.PromQL;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Silences;
+
+/// <summary>All SQL about silences. What a change of one means for alerts is the flusher's business: it finds what it has not applied yet.</summary>
+public sealed class SilenceStore(NpgsqlDataSource db)
+{
+    private static Sql Columns => $"id, realm, matchers, owner, comment, starts_at, ends_at, created_at, updated_at, updated_by, version";
+
+    /// <summary>One page, newest first.</summary>
+    /// <param name="realm">That realm's and those of all realms; null for every silence.</param>
+    public Task<List<Silence>> ListAsync(string? realm, SilenceState? state, DateTimeOffset now, Cursor? after, int limit, CancellationToken ct)
+    {
+        Sql where = $"true";
+        where = realm is not null ? $"{where} and realm in ({realm}, '*')" : where;
+        where = state switch
+        {
+            SilenceState.Expired => $"{where} and ends_at <= {now}",
+            SilenceState.Active => $"{where} and starts_at <= {now} and ends_at > {now}",
+            SilenceState.Pending => $"{where} and starts_at > {now} and ends_at > {now}",
+            null => where,
+        };
+        where = after is { } place ? $"{where} and (created_at, id) < ({place.At}, {place.Id})" : where;
+        return db.QueryAsync($"select {Columns} from silences where {where} order by created_at desc, id desc limit {limit}", Read, ct);
+    }
+
+    public Task<Silence?> FindAsync(Guid id, CancellationToken ct) => db.FindAsync($"select {Columns} from silences where id = {id}", Read, ct);
+
+    public Task<Silence?> FindForChangeAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct) =>
+        tx.FindAsync($"select {Columns} from silences where id = {id} for update", Read, ct);
+
+    /// <summary>Silences of a realm that are not over.</summary>
+    public Task<long> CountLiveAsync(NpgsqlTransaction tx, string realm, DateTimeOffset now, CancellationToken ct) =>
+        tx.FindAsync($"select count(*) from silences where realm = {realm} and applied <> 'expired' and ends_at > {now}", row => row.GetInt64(0), ct);
+
+    public Task InsertAsync(NpgsqlTransaction tx, Silence silence, CancellationToken ct) =>
+        tx.ExecuteAsync($"""
+            insert into silences (id, realm, matchers, owner, comment, starts_at, ends_at, created_at, updated_at, updated_by, version)
+            values ({silence.Id}, {silence.Realm}, {silence.Matchers.ToArray()}, {silence.Owner}, {silence.Comment}, {silence.StartsAt}, {silence.EndsAt},
+                {silence.CreatedAt}, {silence.UpdatedAt}, {silence.UpdatedBy}, {silence.Version})
+            """, ct);
+
+    public Task UpdateAsync(NpgsqlTransaction tx, Silence silence, CancellationToken ct) =>
+        tx.ExecuteAsync($"""
+            update silences set matchers = {silence.Matchers.ToArray()}, comment = {silence.Comment}, starts_at = {silence.StartsAt}, ends_at = {silence.EndsAt},
+                updated_at = {silence.UpdatedAt}, updated_by = {silence.UpdatedBy}, version = {silence.Version}, applied = 'changed'
+            where id = {silence.Id}
+            """, ct);
+
+    /// <summary>Deletes silences that ended before <paramref name="before"/> and have been lifted.</summary>
+    public Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
+        db.ExecuteAsync($"delete from silences where id = any(array(select id from silences where ends_at < {before} and applied = 'expired' limit {atMost} for update skip locked))", ct);
+
+    /// <summary>Every silence that is not over, or whose end has not been acted upon, with what has been acted upon.</summary>
+    internal static Task<List<(Silence Silence, string Applied)>> LiveAsync(NpgsqlTransaction tx, CancellationToken ct) =>
+        tx.QueryAsync($"select {Columns}, applied from silences where applied <> 'expired' order by id", row => (Read(row), row.GetString(11)), ct);
+
+    /// <summary>Has every alert judged again that the silence may take, or took.</summary>
+    internal static async Task ApplyAsync(NpgsqlTransaction tx, Silence silence, SilenceState state, CancellationToken ct)
+    {
+        if (state == SilenceState.Active)
+        {
+            var equal = silence.Matching.Where(matcher => matcher.Kind == MatchKind.Equal && matcher.Value.Length > 0).GroupBy(matcher => matcher.Name).ToDictionary(same => same.Key, same => same.First().Value);
+            await tx.ExecuteAsync($"""
+                insert into alert_news (alert_id, what)
+                select id, 'judge' from alerts
+                where state <> 'resolved' and ({silence.Realm} = '*' or realm = {silence.Realm}) and labels @> {Queries.Jsonb(equal, WireJson.Options)}
+                """, ct);
+        }
+
+        await tx.ExecuteAsync($"""
+            insert into alert_news (alert_id, what)
+            select id, 'judge' from alerts
+            where state <> 'resolved' and suppressed_by <> '[]' and suppressed_by @> {Queries.Jsonb(new[] { new { id = silence.Id } }, WireJson.Options)}
+            """, ct);
+        // Unless it was changed since it was read: then the next look applies the change.
+        await tx.ExecuteAsync($"update silences set applied = {WireJson.Name(state.ToString())} where id = {silence.Id} and version = {silence.Version}", ct);
+    }
+
+    internal static Silence Read(NpgsqlDataReader row) => new(
+        row.GetGuid(0), row.GetString(1), [.. row.GetFieldValue<string[]>(2).SelectMany(MatcherNotation.Parse)], row.GetString(3), row.GetString(4),
+        row.GetTime(5), row.GetTime(6), row.GetTime(7), row.GetTime(8), row.GetString(9), row.GetInt32(10));
+}
