@@ -73,9 +73,6 @@ create table notification_groups (
     labels        jsonb not null,
     route         jsonb not null,
     last_told_at  timestamptz,
-    -- Some member was told to be firing and not yet to be over; and one of them is critical.
-    active        boolean not null default false,
-    critical_told boolean not null default false,
     muted_by      text,
     due_at        timestamptz
 );

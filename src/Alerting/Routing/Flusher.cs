@@ -5,7 +5,6 @@ using Platform.Alerting.Alerts;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Silences;
-using Platform.Contracts;
 using Platform.Postgres;
 using Platform.PromQL;
 using Platform.ServiceDefaults;
@@ -198,7 +197,7 @@ public sealed partial class Flusher(
             foreach (var route in routes)
             {
                 var group = AlertGroup.Of(news.Alert.Realm, route, labels);
-                wanted[group.Id] = news.ToldBefore ? group with { Memory = new GroupMemory(now, true, news.Alert.Severity == Severity.Critical) } : group;
+                wanted[group.Id] = news.ToldBefore ? group with { LastToldAt = now } : group;
                 wishes.Add((news, group, route));
             }
         }
@@ -211,9 +210,7 @@ public sealed partial class Flusher(
         await GroupStore.JoinAsync(tx, joining.ConvertAll(wish => (
             wish.Group.Id,
             wish.News.Alert.Id,
-            Grouping.TellAt(
-                groups.GetValueOrDefault(wish.Group.Id, wish.Group).Memory, wish.News.Alert.Severity, wish.News.Alert.FiredAt,
-                passed: wish.News.Alert.Resolved?.At == wish.News.Alert.FiredAt, wish.Route.GroupWait, wish.Route.GroupInterval),
+            Grouping.TellAt(wish.News.Alert.Severity, wish.News.Alert.FiredAt, passed: wish.News.Alert.Resolved?.At == wish.News.Alert.FiredAt, wish.Route.GroupWait),
             wish.News.ToldBefore)), ct);
         var rerouted = joining.Select(wish => wish.News.Alert.Id).ToHashSet();
         foreach (var ofAlert in wishes.GroupBy(wish => wish.News.Alert.Id))
@@ -245,7 +242,7 @@ public sealed partial class Flusher(
             var mutedBy = group.Route.HasIntervals ? Muting.MutedBy(mute, active, config.TimeIntervals, now) : null;
             DateTimeOffset? change = group.Route.HasIntervals ? Muting.NextChange(mute, active, config.TimeIntervals, now) : null;
             var all = members[group.Id].ToList();
-            var verdict = Grouping.Judge(group.Memory, all, group.Route.Repeat, mutedBy is null ? null : change, now);
+            var verdict = Grouping.Judge(group.LastToldAt, all, group.Route.Interval, group.Route.Repeat, mutedBy is null ? null : change, now);
             if (change is { } then && (verdict.DueAt is null || verdict.DueAt > then))
             {
                 verdict = verdict with { DueAt = then };

@@ -15,7 +15,7 @@ namespace Platform.Alerting.Routing;
 /// <param name="Id">Follows from realm, receiver and key.</param>
 /// <param name="Key">What receivers know the group by.</param>
 public sealed record AlertGroup(
-    Guid Id, string Realm, string Receiver, string Key, IReadOnlyDictionary<string, string> Labels, GroupRoute Route, GroupMemory Memory, string? MutedBy, DateTimeOffset? DueAt)
+    Guid Id, string Realm, string Receiver, string Key, IReadOnlyDictionary<string, string> Labels, GroupRoute Route, DateTimeOffset? LastToldAt, string? MutedBy, DateTimeOffset? DueAt)
 {
     public static Guid IdOf(string realm, string receiver, string key) => new(SHA256.HashData(Encoding.UTF8.GetBytes($"{realm}\n{receiver}\n{key}")).AsSpan(0, 16));
 
@@ -26,7 +26,7 @@ public sealed record AlertGroup(
         return new AlertGroup(
             IdOf(realm, route.Receiver, key), realm, route.Receiver, key, labels.ToDictionary(),
             new GroupRoute(route.Path, route.GroupWait, route.GroupInterval, route.RepeatInterval, route.MuteTimeIntervals, route.ActiveTimeIntervals),
-            new GroupMemory(null, false, false), null, null);
+            null, null, null);
     }
 }
 
@@ -55,7 +55,7 @@ public static class GroupStore
     /// <summary>Any constant will do, as long as nothing else in this database uses it.</summary>
     private const long Lock = 0x67726f75_70696e67;
 
-    private static Sql Columns => $"id, realm, receiver, key, labels::text, route::text, last_told_at, active, critical_told, muted_by, due_at";
+    private static Sql Columns => $"id, realm, receiver, key, labels::text, route::text, last_told_at, muted_by, due_at";
 
     /// <summary>
     /// Waits for whoever flushes just now, in whatever replica. A process that hangs in the middle loses its session, and with it the lock.
@@ -160,13 +160,12 @@ public static class GroupStore
     /// <summary>Makes the groups that are not there; those that are follow their route.</summary>
     public static Task SaveRoutesAsync(NpgsqlTransaction tx, IReadOnlyCollection<AlertGroup> groups, CancellationToken ct) =>
         groups.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
-            insert into notification_groups as g (id, realm, receiver, key, labels, route, last_told_at, active, critical_told)
-            select id, realm, receiver, key, labels::jsonb, route::jsonb, last_told_at, active, critical_told
+            insert into notification_groups as g (id, realm, receiver, key, labels, route, last_told_at)
+            select id, realm, receiver, key, labels::jsonb, route::jsonb, last_told_at
             from unnest({groups.Select(one => one.Id).ToArray()}, {groups.Select(one => one.Realm).ToArray()}, {groups.Select(one => one.Receiver).ToArray()},
                 {groups.Select(one => one.Key).ToArray()}, {groups.Select(one => JsonSerializer.Serialize(one.Labels, WireJson.Options)).ToArray()},
-                {groups.Select(one => JsonSerializer.Serialize(one.Route, WireJson.Options)).ToArray()}, {Times(groups.Select(one => one.Memory.LastToldAt))},
-                {groups.Select(one => one.Memory.Active).ToArray()}, {groups.Select(one => one.Memory.CriticalTold).ToArray()})
-                as n (id, realm, receiver, key, labels, route, last_told_at, active, critical_told)
+                {groups.Select(one => JsonSerializer.Serialize(one.Route, WireJson.Options)).ToArray()}, {Times(groups.Select(one => one.LastToldAt))})
+                as n (id, realm, receiver, key, labels, route, last_told_at)
             on conflict (id) do update set route = excluded.route where g.route <> excluded.route
             """, ct);
 
@@ -239,11 +238,10 @@ public static class GroupStore
         {
             await tx.ExecuteAsync($"""
                 update notification_groups g
-                set last_told_at = n.last_told_at, active = n.active, critical_told = n.critical_told, muted_by = n.muted_by, due_at = n.due_at
-                from unnest({groups.Select(one => one.Group.Id).ToArray()}, {Times(groups.Select(one => one.Verdict.Memory.LastToldAt))},
-                    {groups.Select(one => one.Verdict.Memory.Active).ToArray()}, {groups.Select(one => one.Verdict.Memory.CriticalTold).ToArray()},
+                set last_told_at = n.last_told_at, muted_by = n.muted_by, due_at = n.due_at
+                from unnest({groups.Select(one => one.Group.Id).ToArray()}, {Times(groups.Select(one => one.Verdict.LastToldAt))},
                     {new NpgsqlParameter { Value = groups.Select(one => one.Group.MutedBy).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text }},
-                    {Times(groups.Select(one => one.Verdict.DueAt))}) as n (id, last_told_at, active, critical_told, muted_by, due_at)
+                    {Times(groups.Select(one => one.Verdict.DueAt))}) as n (id, last_told_at, muted_by, due_at)
                 where g.id = n.id
                 """, ct);
         }
@@ -253,8 +251,8 @@ public static class GroupStore
 
     private static AlertGroup Read(NpgsqlDataReader row) => new(
         row.GetGuid(0), row.GetString(1), row.GetString(2), row.GetString(3), JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(4))!,
-        JsonSerializer.Deserialize<GroupRoute>(row.GetString(5), WireJson.Options)!, new GroupMemory(row.GetTimeOrNull(6), row.GetBoolean(7), row.GetBoolean(8)),
-        row.GetOrNull(9, row.GetString), row.GetTimeOrNull(10));
+        JsonSerializer.Deserialize<GroupRoute>(row.GetString(5), WireJson.Options)!, row.GetTimeOrNull(6), row.GetOrNull(7, row.GetString),
+        row.GetTimeOrNull(8));
 }
 
 /// <summary>Between label sets as alerts keep them and as matchers read them.</summary>

@@ -155,7 +155,7 @@ public static class RoutingApi
         var mutedBy = Muting.MutedBy(route.MuteTimeIntervals, route.ActiveTimeIntervals, config.TimeIntervals, at);
         var group = route.GroupLabels(labels);
         var severity = Severities.Parse(labels["severity"]) ?? Severity.Info;
-        var first = Grouping.TellAt(new GroupMemory(null, false, false), severity, at, passed: false, route.GroupWait, route.GroupInterval) - at;
+        var first = Grouping.TellAt(severity, at, passed: false, route.GroupWait) - at;
         var receiver = config.Find(route.Receiver);
         return new SimulatedRoute(
             route.Path, route.Receiver, receiver?.Channels ?? [], receiver?.EscalationPolicy, [.. route.Because.Select(MatcherNotation.Write)], group.ToDictionary(),
