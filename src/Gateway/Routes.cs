@@ -32,6 +32,8 @@ public static class Routes
         ("alerting", "/api/v1/monitoring/rule-groups/{**rest}"),
         ("alerting", "/api/v1/monitoring/notifications/{**rest}"),
         ("alerting", "/api/v1/monitoring/channels/{**rest}"),
+        ("alerting", "/api/v1/monitoring/routing/{**rest}"),
+        ("alerting", "/api/v1/monitoring/silences/{**rest}"),
         ("alerting", "/api/v1/monitoring/on-call/{**rest}"),
         ("alerting", "/api/v1/monitoring/schedules/{**rest}"),
         ("alerting", "/api/v1/monitoring/escalation-policies/{**rest}"),

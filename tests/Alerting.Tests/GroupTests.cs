@@ -59,7 +59,7 @@ public sealed class GroupTests
 
         Assert.Equal("some alerts resolved: a -b", Words(verdict));
         Assert.Equal([Id("b")], verdict.Gone);
-        Assert.Equal(Noon.AddSeconds(360), verdict.DueAt);
+        Assert.Equal(Noon.AddSeconds(300), verdict.DueAt);
     }
 
     [Fact]

@@ -14,6 +14,7 @@ using Platform.Alerting.Silences;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.Postgres;
+using Platform.ServiceDefaults;
 using Platform.Testing;
 
 namespace Platform.Alerting.Tests;
@@ -48,7 +49,7 @@ public sealed class GroupingWorld : IAsyncLifetime
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["ALERT_WEBHOOK_URL"] = "http://127.0.0.1:9/" });
-        builder.Services.AddSingleton<IDataProtectionProvider>(new EphemeralDataProtectionProvider());
+        builder.Services.AddSingleton<IDataProtectionProvider>(new EphemeralDataProtectionProvider()).AddSingleton(new TicketKeyOptions { MasterKey = "of this test" });
         builder.Services.AddLogging().AddSingleton<TimeProvider>(Clock).AddSingleton(Db).AddSingleton<AlertingMetrics>();
         builder.AddRules();
         builder.AddChannels();
@@ -76,7 +77,6 @@ public sealed class GroupingWorld : IAsyncLifetime
             realm, $"{realm}/{name}", null, name, severity, AlertSource.Query, new Dictionary<string, string>(own) { ["alertname"] = name, ["realm"] = realm }, own,
             new Dictionary<string, string> { ["summary"] = name }, new Dictionary<string, string>(), 93, 90, now, now, new AlertReason(93, 90));
     }
-
 
     public Task<Guid> FireAsync(string realm, string name, Severity severity = Severity.High, params (string Name, string Value)[] labels) =>
         InTransactionAsync(tx => Alerts.FireAsync(tx, Alert(realm, name, severity, Clock.Now, labels), TestContext.Current.CancellationToken));

@@ -82,6 +82,17 @@ public sealed class AccessTests(PlatformFixture fixture)
         POST   /monitoring/alerts/{id}/resolve/                            moderator
         GET    /api/v1/monitoring/notifications                            moderator
         POST   /api/v1/monitoring/notifications/{id}/retry                 moderator
+        GET    /api/v1/monitoring/alerts/{id}/why                          moderator
+        GET    /api/v1/monitoring/routing                                  moderator
+        PUT    /api/v1/monitoring/routing                                  admin
+        GET    /api/v1/monitoring/routing/history                          moderator
+        POST   /api/v1/monitoring/routing/simulate                         moderator
+        GET    /api/v1/monitoring/silences                                 read
+        GET    /api/v1/monitoring/silences/{id}                            read
+        POST   /api/v1/monitoring/silences                                 moderator
+        POST   /api/v1/monitoring/silences/preview                         moderator
+        PUT    /api/v1/monitoring/silences/{id}                            moderator
+        DELETE /api/v1/monitoring/silences/{id}                            moderator
         GET    /api/v1/monitoring/channels                                 moderator
         POST   /api/v1/monitoring/channels/{id}/test                       moderator
         GET    /api/v1/monitoring/channels/{id}                            moderator

@@ -25,7 +25,7 @@ public sealed record Telling(string Reason, IReadOnlyList<Guid> Firing, IReadOnl
 /// <param name="First">Those of them that were not known before.</param>
 /// <param name="Gone">Members that are over.</param>
 /// <param name="Untold">Those of them that nobody was told about.</param>
-/// <param name="LastToldAt">When something was told last; null for never.</param>
+/// <param name="LastToldAt">When something but an end was told last; null for never.</param>
 /// <param name="DueAt">When to look again without further news; null: never.</param>
 public sealed record GroupVerdict(
     IReadOnlyList<Telling> Tellings,
@@ -54,7 +54,7 @@ public static class Grouping
     public static DateTimeOffset TellAt(Severity severity, DateTimeOffset firedAt, bool passed, TimeSpan wait) =>
         passed || severity == Severity.Critical ? firedAt : firedAt + wait;
 
-    /// <param name="lastToldAt">When the group was told last, of whatever.</param>
+    /// <param name="lastToldAt">When the group was told last, of anything but an end.</param>
     /// <param name="mutedUntil">Null when the route may send now. Nothing is told before, not even an end.</param>
     public static GroupVerdict Judge(
         DateTimeOffset? lastToldAt, IReadOnlyList<Member> members, TimeSpan interval, TimeSpan repeat, DateTimeOffset? mutedUntil, DateTimeOffset now)
@@ -99,7 +99,8 @@ public static class Grouping
             tellings.Add(new Telling(Repeated, firing, []));
         }
 
-        var toldAt = tellings.Count > 0 ? now : lastToldAt;
+        // An end puts off nothing: otherwise a stream of them would keep what is new waiting for ever.
+        var toldAt = tellings.Any(told => told.Resolved.Count == 0) ? now : lastToldAt;
         var due = fresh.Count > 0 ? [] : waiting.ConvertAll(one => one.DueAt);
         if (listed.Concat(fresh).Any(member => member.Calls) && toldAt is { } last)
         {

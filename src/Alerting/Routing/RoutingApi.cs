@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
+using Platform.Alerting.OnCall;
 using Platform.Alerting.Rules;
 using Platform.Alerting.Silences;
 using Platform.Contracts;
@@ -78,7 +79,7 @@ public static class RoutingApi
 
     /// <param name="version">That the change was made from; when it is given, a newer one is a conflict.</param>
     private static async Task<Results<Ok<Envelope<RoutingView>>, ValidationProblem, ProblemHttpResult>> PutAsync(
-        HttpRequest request, Caller caller, RoutingStore routing, ChannelStore channels, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct, int? version = null)
+        HttpRequest request, Caller caller, RoutingStore routing, ChannelStore channels, ChannelYaml importer, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct, int? version = null)
     {
         var (text, whole) = await ReadAsync(request.Body, ct);
         if (!whole)
@@ -97,14 +98,34 @@ public static class RoutingApi
                 statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the routing");
         }
 
-        var (config, foreign, _, faults) = RoutingDocument.ReadForeign(text, (await routing.TableAsync(tx, ct)).For(realm).Config);
-        List<string> wrong = [.. faults, .. foreign.Select(RoutingDocument.Remedy)];
-        if (config is null || wrong.Count > 0)
+        var (config, foreign, global, faults) = RoutingDocument.ReadForeign(text, (await routing.TableAsync(tx, ct)).For(realm).Config);
+        if (config is null)
         {
-            return Wrong(wrong);
+            return Wrong(faults);
         }
 
+        // Receivers with settings of their own become channels, in the same transaction.
+        var wrong = new List<string>();
+        var made = new List<(string Receiver, string? Channel)>();
+        var taken = new HashSet<string>();
+        foreach (var one in foreign)
+        {
+            made.Add((one.Receiver, await importer.ImportAsync(tx, realm, one.Receiver, one.Key, one.Config, global, taken, caller.Subject, now, wrong, ct)));
+        }
+
+        config = config with
+        {
+            Receivers = [.. config.Receivers.Select(receiver => receiver with { Channels = [.. receiver.Channels, .. made.Where(one => one.Receiver == receiver.Name).Select(one => one.Channel).OfType<string>()] })],
+        };
         wrong.AddRange(config.Faults(await channels.NamesAsync(tx, realm, ct)));
+        foreach (var receiver in config.Receivers.Where(receiver => receiver.EscalationPolicy is not null))
+        {
+            if (await OnCallStore.FindAsync(tx, PlanKind.Policy, realm, receiver.EscalationPolicy!, ct) is null)
+            {
+                wrong.Add($"The receiver \"{receiver.Name}\" names the escalation policy \"{receiver.EscalationPolicy}\", which is not there. Create it first at /api/v1/monitoring/escalation-policies.");
+            }
+        }
+
         if (wrong.Count > 0)
         {
             return Wrong(wrong);

@@ -20,7 +20,7 @@ public static class RoutingDocument
     public const string ChannelPlaceholder = "http://channel.invalid/";
     public const string EscalationPlaceholder = "http://escalation.invalid/";
 
-    /// <summary>The configuration, or what is wrong with the text: each with its line and the remedy.</summary>
+    /// <summary>The configuration, or what is wrong with the text: each with its line and the remedy. Receivers must name channels.</summary>
     public static (RoutingConfig? Config, IReadOnlyList<string> Faults) Read(string text)
     {
         var (config, foreign, _, faults) = ReadForeign(text, null);

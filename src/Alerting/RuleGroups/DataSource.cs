@@ -1,6 +1,6 @@
 using Npgsql;
 using Platform.Alerting.Alerts;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
@@ -11,7 +11,7 @@ namespace Platform.Alerting.RuleGroups;
 /// Whether samples can be asked. When they cannot for a while, no rule can be evaluated, and one alert says so for all of them, whoever of
 /// the replicas notices first; the first answer ends it.
 /// </summary>
-public sealed partial class DataSource(NpgsqlDataSource db, AlertStore alerts, Dispatcher dispatcher, RuleGroupOptions options, TimeProvider clock, ILogger<DataSource> logger) : IDisposable
+public sealed partial class DataSource(NpgsqlDataSource db, AlertStore alerts, Flusher flusher, RuleGroupOptions options, TimeProvider clock, ILogger<DataSource> logger) : IDisposable
 {
     public const string AlertName = "RuleDataSourceFailing";
 
@@ -46,7 +46,7 @@ public sealed partial class DataSource(NpgsqlDataSource db, AlertStore alerts, D
             if (ended.Count > 0)
             {
                 AnswersAgain();
-                dispatcher.Wake();
+                flusher.Wake();
             }
         }
         finally
@@ -83,7 +83,7 @@ public sealed partial class DataSource(NpgsqlDataSource db, AlertStore alerts, D
 
             await tx.CommitAsync(ct);
             _isTold = true;
-            dispatcher.Wake();
+            flusher.Wake();
         }
         finally
         {

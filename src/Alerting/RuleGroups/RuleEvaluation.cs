@@ -1,6 +1,6 @@
 using Npgsql;
 using Platform.Alerting.Alerts;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.PromQL;
 
@@ -20,7 +20,7 @@ public sealed partial class RuleEvaluation(
     IMetricsClient metricsClient,
     NpgsqlDataSource db,
     AlertStore alerts,
-    Dispatcher dispatcher,
+    Flusher flusher,
     DataSource source,
     RuleGroupOptions options,
     NotificationOptions notificationOptions,
@@ -259,7 +259,7 @@ public sealed partial class RuleEvaluation(
 
         if (changed.Exists(one => one.Step.Changes.Any(change => change.Move is AlertMove.Fired or AlertMove.Resolved)))
         {
-            dispatcher.Wake();
+            flusher.Wake();
         }
 
         Keep(judged);

@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Npgsql;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
 
@@ -13,7 +13,7 @@ namespace Platform.Alerting.RuleGroups;
 /// in the log and in the list of groups. Every replica looks; what is done already is not done again.
 /// </summary>
 public sealed partial class RuleFiles(
-    NpgsqlDataSource db, RuleGroupStore store, RuleGroupChanges changes, Dispatcher dispatcher, RuleGroupOptions options, TimeProvider clock, ILogger<RuleFiles> logger) : BackgroundService
+    NpgsqlDataSource db, RuleGroupStore store, RuleGroupChanges changes, Flusher flusher, RuleGroupOptions options, TimeProvider clock, ILogger<RuleFiles> logger) : BackgroundService
 {
     private const string By = "system:alerting";
     private static readonly string Shipped = Path.Combine(AppContext.BaseDirectory, "rules", "*.yml");
@@ -152,7 +152,7 @@ public sealed partial class RuleFiles(
         await tx.SendAsync(Did("rule_file.loaded", file, now, new Dictionary<string, string> { ["groups"] = $"{groups.Count}", ["hash"] = hash }), ct);
         await tx.CommitAsync(ct);
         Loaded(file, groups.Count, groups.Sum(group => group!.Rules.Count));
-        dispatcher.Wake();
+        flusher.Wake();
     }
 
     private async Task RemoveAsync(string file, CancellationToken ct)
@@ -170,7 +170,7 @@ public sealed partial class RuleFiles(
         await tx.SendAsync(Did("rule_file.removed", file, now, []), ct);
         await tx.CommitAsync(ct);
         Removed(file);
-        dispatcher.Wake();
+        flusher.Wake();
     }
 
     private Audited Did(string action, string file, DateTimeOffset now, Dictionary<string, string> details) =>

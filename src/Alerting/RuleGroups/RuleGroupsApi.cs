@@ -2,7 +2,7 @@ using System.Text;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
-using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.PromQL;
@@ -84,7 +84,7 @@ public static class RuleGroupsApi
     /// transaction. Nothing happens to groups that it does not name.
     /// </summary>
     private static async Task<IResult> CreateAsync(
-        HttpRequest request, Caller caller, RuleGroupChanges changes, Dispatcher dispatcher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        HttpRequest request, Caller caller, RuleGroupChanges changes, Flusher flusher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var faults = new List<RuleFault>();
         var isYaml = request.ContentType?.Contains("yaml", StringComparison.OrdinalIgnoreCase) == true;
@@ -128,7 +128,7 @@ public static class RuleGroupsApi
         }
 
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return isYaml
             ? TypedResults.Ok(Envelope.Page<RuleGroupAnswer>([.. made.Select(group => Answer(group, null))], null))
             : TypedResults.Created($"/api/v1/monitoring/rule-groups/{made[0].Id}", Envelope.Of(Answer(made[0], null)));
@@ -136,7 +136,7 @@ public static class RuleGroupsApi
 
     /// <summary>The group as it is to be from now on, in JSON or as YAML with one group. Alerts of rules that keep name and labels go on.</summary>
     private static async Task<IResult> ChangeAsync(
-        Guid id, HttpRequest request, Caller caller, RuleGroupChanges changes, Dispatcher dispatcher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Guid id, HttpRequest request, Caller caller, RuleGroupChanges changes, Flusher flusher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var faults = new List<RuleFault>();
         var isYaml = request.ContentType?.Contains("yaml", StringComparison.OrdinalIgnoreCase) == true;
@@ -185,12 +185,12 @@ public static class RuleGroupsApi
 
         await tx.SendAsync(caller.Did("rule_group.changed", "rule_group", id.ToString(), now, old.Realm, Describe(group)), ct);
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return TypedResults.Ok(Envelope.Of(Answer(group, null)));
     }
 
     private static async Task<IResult> DeleteAsync(
-        Guid id, Caller caller, RuleGroupChanges changes, Dispatcher dispatcher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        Guid id, Caller caller, RuleGroupChanges changes, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
@@ -209,7 +209,7 @@ public static class RuleGroupsApi
         await changes.DeleteAsync(tx, group, now, ct);
         await tx.SendAsync(caller.Did("rule_group.deleted", "rule_group", id.ToString(), now, group.Realm, Describe(group)), ct);
         await tx.CommitAsync(ct);
-        dispatcher.Wake();
+        flusher.Wake();
         return TypedResults.NoContent();
     }
 
