@@ -1,5 +1,6 @@
 using Npgsql;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Notifications;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.PromQL;
