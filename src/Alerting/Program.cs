@@ -1,6 +1,7 @@
 using Platform.Alerting;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
+using Platform.Alerting.Doors;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Routing;
@@ -28,6 +29,7 @@ builder.AddRouting();
 builder.AddSilences();
 builder.AddAlerts();
 builder.AddWindows();
+builder.AddDoors();
 
 var app = builder.Build();
 
@@ -41,6 +43,7 @@ app.MapSilences();
 app.MapChannels();
 app.MapNotifications();
 app.MapOnCall();
+app.MapDoors();
 app.MapDeadLetters("alerting");
 
 app.Run();

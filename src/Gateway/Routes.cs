@@ -35,6 +35,9 @@ public static class Routes
         ("alerting", "/api/v1/monitoring/routing/{**rest}"),
         ("alerting", "/api/v1/monitoring/silences/{**rest}"),
         ("alerting", "/api/v1/monitoring/on-call/{**rest}"),
+        ("alerting", "/api/v1/monitoring/integration-keys/{**rest}"),
+        ("alerting", "/alertmanager/{**rest}"),
+        ("alerting", "/integrations/alertmanager"),
         ("alerting", "/api/v1/monitoring/schedules/{**rest}"),
         ("alerting", "/api/v1/monitoring/escalation-policies/{**rest}"),
         ("alerting", "/monitoring/alerts/{**rest}"),
@@ -52,11 +55,13 @@ public static class Routes
     /// <summary>Where samples come in: bodies may be larger here, and pass through without being gathered.</summary>
     private static readonly string[] Intakes = ["/prometheus/api/v1/write", "/otlp/{**rest}"];
 
-    /// <summary>For load balancers and for the public: these two and nothing else.</summary>
+    /// <summary>For load balancers and for the public, and where the credential is in the body: these and nothing else.</summary>
     private static readonly (string Service, string Path)[] Anonymous =
     [
         ("health", "/monitoring/health"),
         ("health", "/monitoring/status"),
+        // PagerDuty's routing key is the credential, and Alerting judges it.
+        ("alerting", "/integrations/pagerduty/v2/enqueue"),
     ];
 
     public static IHostApplicationBuilder AddRoutes(this IHostApplicationBuilder builder)

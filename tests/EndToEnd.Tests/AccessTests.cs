@@ -114,6 +114,22 @@ public sealed class AccessTests(PlatformFixture fixture)
         GET    /api/v1/monitoring/escalation-policies/{id}                 read
         PUT    /api/v1/monitoring/escalation-policies/{id}                 moderator
         DELETE /api/v1/monitoring/escalation-policies/{id}                 moderator
+        GET    /alertmanager/api/v2/alerts                                 read
+        POST   /alertmanager/api/v2/alerts                                 ingest
+        GET    /alertmanager/api/v2/alerts/groups                          read
+        GET    /alertmanager/api/v2/receivers                              read
+        GET    /alertmanager/api/v2/status                                 read
+        GET    /alertmanager/api/v2/silences                               read
+        POST   /alertmanager/api/v2/silences                               moderator
+        GET    /alertmanager/api/v2/silence/{id}                           read
+        DELETE /alertmanager/api/v2/silence/{id}                           moderator
+        GET    /alertmanager/-/healthy                                     read
+        GET    /alertmanager/-/ready                                       read
+        POST   /integrations/alertmanager                                  ingest
+        POST   /integrations/pagerduty/v2/enqueue                          public
+        GET    /api/v1/monitoring/integration-keys                         admin
+        POST   /api/v1/monitoring/integration-keys                         admin
+        DELETE /api/v1/monitoring/integration-keys/{id}                    admin
         GET    /api/v1/monitoring/on-call                                  read
         GET    /api/v1/monitoring/alerts/{id}/escalation                   read
         GET    /api/v1/monitoring/schedules/{id}/shifts                    read
@@ -281,6 +297,19 @@ public sealed class AccessTests(PlatformFixture fixture)
                 // What a Prometheus client gets for a wrong parameter is in the words of Prometheus.
                 var words = await answer.Content.ReadAsStringAsync(Ct);
                 Assert.True(path.EndsWith("/write", StringComparison.Ordinal) ? words.Length > 10 : JsonElement.Parse(words).GetProperty("status").GetString() == "error", $"{method} {path}: {words}");
+                return answer.StatusCode;
+            }
+
+            if (path.StartsWith("/alertmanager/api/", StringComparison.Ordinal) && answer.StatusCode is not (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden))
+            {
+                // What an Alertmanager client gets is a bare text.
+                Assert.Equal(JsonValueKind.String, JsonElement.Parse(await answer.Content.ReadAsStringAsync(Ct)).ValueKind);
+                return answer.StatusCode;
+            }
+
+            if (path.StartsWith("/integrations/pagerduty/", StringComparison.Ordinal))
+            {
+                Assert.Equal("invalid event", JsonElement.Parse(await answer.Content.ReadAsStringAsync(Ct)).GetProperty("status").GetString());
                 return answer.StatusCode;
             }
 

@@ -25,7 +25,7 @@ public sealed class RuleMachineTests
                     expr: up == 0
                     for: 2m
                     labels: {severity: critical, place: '{{ $labels.job }}/{{ $labels.instance }}'}
-                    annotations: {summary: '{{ $labels.instance }} is {{ $value }}', all: '{{ range query "up" }}{{ .Labels.instance }}={{ .Value }};{{ end }}'}
+                    annotations: {summary: '{{ $labels.instance }} is {{ $value }}', all: '{{ range query "up" | sortByLabel "instance" }}{{ .Labels.instance }}={{ .Value }};{{ end }}'}
                   - alert: AtOnce
                     expr: up{instance="a"} == 0
             """,

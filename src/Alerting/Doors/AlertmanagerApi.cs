@@ -1,0 +1,191 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Text.Json;
+using Platform.Alerting.Alerts;
+using Platform.Alerting.Routing;
+using Platform.PromQL;
+using Platform.ServiceDefaults;
+
+namespace Platform.Alerting.Doors;
+
+/// <summary>
+/// Alertmanager's API, version 2, so that Prometheus, amtool and Grafana talk to the platform as they talk to an Alertmanager: same
+/// paths, same shapes, errors as bare JSON strings. Below <c>/alertmanager</c>, in the realm of the credential.
+/// https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
+/// </summary>
+public static class AlertmanagerApi
+{
+    internal const string Prefix = "/alertmanager";
+
+    private const int MostListed = 50_000;
+
+    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+
+    private static readonly DateTimeOffset Started = DateTimeOffset.UtcNow;
+
+    public static IHostApplicationBuilder AddDoors(this IHostApplicationBuilder builder)
+    {
+        builder.AddSettings<DoorOptions>();
+        builder.Services.AddSingleton<AlertIntake>();
+        builder.Services.AddSingleton<IntegrationKeyStore>();
+        return builder;
+    }
+
+    public static IEndpointRouteBuilder MapDoors(this IEndpointRouteBuilder app)
+    {
+        var read = app.MapGroup(Prefix).WithTags("Alertmanager").RequireAuthorization(Access.UserRead);
+        read.MapGet("/api/v2/alerts", ListAsync);
+        read.MapGet("/api/v2/alerts/groups", GroupsAsync);
+        read.MapGet("/api/v2/receivers", ReceiversAsync);
+        read.MapGet("/api/v2/status", Status);
+        read.MapGet("/-/healthy", () => TypedResults.Text("OK"));
+        read.MapGet("/-/ready", () => TypedResults.Text("OK"));
+
+        // What sends data may push alerts: a Prometheus needs no more than that.
+        app.MapPost(Prefix + "/api/v2/alerts", PushAsync).WithTags("Alertmanager").RequireAuthorization(Access.Ingest);
+        app.MapAlertmanagerSilences();
+        app.MapWebhookDoor();
+        app.MapPagerDutyDoor();
+        app.MapIntegrationKeys();
+        return app;
+    }
+
+    /// <summary>Alertmanager's way to say what is wrong.</summary>
+    internal static IResult Refused(string why, int status = StatusCodes.Status400BadRequest) => Results.Json(why, Json, statusCode: status);
+
+    private static async Task<IResult> PushAsync(HttpRequest request, Caller caller, AlertIntake intake, DoorOptions options, TimeProvider clock, CancellationToken ct)
+    {
+        if (await PushedBody.ReadAsync(request, options.MaxBytes, ct) is not { ValueKind: JsonValueKind.Array } list)
+        {
+            return Refused($"A JSON list of alerts of at most {options.MaxBytes} bytes (ALERT_PUSH_MAX_BYTES) is expected.");
+        }
+
+        if (list.GetArrayLength() > options.MaxAlerts)
+        {
+            return Refused($"{list.GetArrayLength()} alerts in one request; at most {options.MaxAlerts} are taken (ALERT_PUSH_MAX_ALERTS).");
+        }
+
+        var now = clock.GetUtcNow();
+        var read = list.EnumerateArray().Select((one, i) => PushedAlert.Read(one, $"[{i}]", options.ResolveTimeout, now)).ToList();
+        // As in Alertmanager, what is right is taken in even beside what is wrong.
+        var leftOut = await intake.TakeAsync(caller.RealmOfNewData, [.. read.Select(one => one.Alert).OfType<PushedAlert>()], "Its sender", ct);
+        var faults = read.Select(one => one.Fault).OfType<string>().Take(20).ToList();
+        return leftOut is not null ? Refused(leftOut, StatusCodes.Status429TooManyRequests)
+            : faults.Count > 0 ? Refused(string.Join(' ', faults))
+            : Results.Ok();
+    }
+
+    private static async Task<IResult> ListAsync(
+        Caller caller, AlertStore alerts, RoutingStore routing, DoorOptions options, TimeProvider clock, CancellationToken ct,
+        string[]? filter = null, string? receiver = null, bool active = true, bool silenced = true, bool inhibited = true, bool unprocessed = true)
+    {
+        if (!TryRead(filter, receiver, out var matchers, out var wanted, out var fault))
+        {
+            return Refused(fault);
+        }
+
+        var found = (await RoutedAsync(caller, alerts, routing, ct))
+            .Where(one => Takes(one.Alert, active, silenced, inhibited) && one.Labels.Matches(matchers) && one.Routes.Any(route => IsFor(wanted, route.Receiver)));
+        return Results.Json(found.Select(one => Show(one, options, clock.GetUtcNow())), Json);
+    }
+
+    private static async Task<IResult> GroupsAsync(
+        Caller caller, AlertStore alerts, RoutingStore routing, DoorOptions options, TimeProvider clock, CancellationToken ct,
+        string[]? filter = null, string? receiver = null, bool active = true, bool silenced = true, bool inhibited = true)
+    {
+        if (!TryRead(filter, receiver, out var matchers, out var wanted, out var fault))
+        {
+            return Refused(fault);
+        }
+
+        var groups = (await RoutedAsync(caller, alerts, routing, ct))
+            .Where(one => Takes(one.Alert, active, silenced, inhibited) && one.Labels.Matches(matchers))
+            .SelectMany(one => one.Routes.Where(route => IsFor(wanted, route.Receiver)).Select(route => (route.Receiver, Labels: route.GroupLabels(one.Labels), One: one)))
+            .GroupBy(one => (one.Receiver, one.Labels))
+            .OrderBy(group => group.Key.Receiver, StringComparer.Ordinal);
+        return Results.Json(
+            groups.Select(group => new
+            {
+                labels = group.Key.Labels.ToDictionary(),
+                receiver = new { name = group.Key.Receiver },
+                alerts = group.Select(one => Show(one.One, options, clock.GetUtcNow())),
+            }),
+            Json);
+    }
+
+    private static async Task<IResult> ReceiversAsync(Caller caller, RoutingStore routing, CancellationToken ct) =>
+        Results.Json((await routing.TableAsync(ct)).For(caller.RealmOfNewData).Config.Receivers.Select(receiver => new { name = receiver.Name }), Json);
+
+    private static IResult Status() => Results.Json(
+        new
+        {
+            cluster = new { status = "disabled", peers = Array.Empty<object>() },
+            config = new { original = "" },
+            uptime = Started,
+            versionInfo = new { branch = "", buildDate = "", buildUser = "", goVersion = "", revision = "", version = "0.27.0" },
+        },
+        Json);
+
+    private sealed record Routed(Alert Alert, Labels Labels, IReadOnlyList<RouteMatch> Routes);
+
+    private static async Task<IReadOnlyList<Routed>> RoutedAsync(Caller caller, AlertStore alerts, RoutingStore routing, CancellationToken ct)
+    {
+        var table = await routing.TableAsync(ct);
+        var open = await alerts.ListAsync(new AlertFilter(caller.RealmFilter, null, OpenOnly: true, Suppressed: false, null, null, null, null), null, MostListed, ct);
+        return [.. open.OrderBy(alert => alert.Fingerprint, StringComparer.Ordinal).Select(alert =>
+        {
+            var labels = LabelSet.Of(alert.Labels);
+            return new Routed(alert, labels, Routing.Routing.Match(table.For(alert.Realm).Config.Route, labels));
+        })];
+    }
+
+    private static bool Takes(Alert alert, bool active, bool silenced, bool inhibited)
+    {
+        var by = alert.SuppressedBy ?? [];
+        return (active || by.Count > 0)
+            && (silenced || by.All(one => one.Kind != SuppressionKind.Silence))
+            && (inhibited || by.All(one => one.Kind is not (SuppressionKind.Inhibition or SuppressionKind.Parent)));
+    }
+
+    private static bool Matches(this Labels labels, IReadOnlyList<Matcher> matchers) => matchers.All(matcher => matcher.Matches(labels[matcher.Name]));
+
+    private static bool IsFor(Matcher? wanted, string receiver) => wanted is null || wanted.Matches(receiver);
+
+    internal static bool TryRead(string[]? filter, string? receiver, out IReadOnlyList<Matcher> matchers, out Matcher? wanted, [NotNullWhen(false)] out string? fault)
+    {
+        (matchers, wanted, fault) = ([], null, null);
+        try
+        {
+            matchers = [.. (filter ?? []).Take(100).SelectMany(MatcherNotation.Parse)];
+            wanted = string.IsNullOrEmpty(receiver) ? null : new Matcher("receiver", MatchKind.Regex, receiver);
+            return true;
+        }
+        catch (Exception error) when (error is FormatException or ArgumentException)
+        {
+            fault = $"bad matcher format: {error.Message}";
+            return false;
+        }
+    }
+
+    private static object Show(Routed one, DoorOptions options, DateTimeOffset now)
+    {
+        var (alert, by) = (one.Alert, one.Alert.SuppressedBy ?? []);
+        return new
+        {
+            annotations = alert.Annotations,
+            endsAt = alert.ExpiresAt ?? now + options.ResolveTimeout,
+            fingerprint = alert.Fingerprint,
+            receivers = one.Routes.Select(route => route.Receiver).Distinct().Select(name => new { name }),
+            startsAt = alert.StartsAt,
+            status = new
+            {
+                state = by.Count > 0 ? "suppressed" : "active",
+                silencedBy = by.Where(each => each.Kind == SuppressionKind.Silence).Select(each => each.Id),
+                inhibitedBy = by.Where(each => each.Kind is SuppressionKind.Inhibition or SuppressionKind.Parent).Select(each => each.Id),
+                mutedBy = by.Where(each => each.Kind == SuppressionKind.MuteInterval).Select(each => each.Name),
+            },
+            updatedAt = alert.Acknowledged?.At ?? alert.FiredAt,
+            generatorURL = alert.GeneratorUrl,
+            labels = alert.Labels,
+        };
+    }
+}
