@@ -1,4 +1,6 @@
 using System.Text.Json;
+using Platform.Alerting.Rules;
+using Platform.Alerting.Windows;
 using Platform.Contracts;
 using Platform.PromQL;
 using Platform.ServiceDefaults;
@@ -6,11 +8,11 @@ using Platform.ServiceDefaults;
 namespace Platform.Alerting.RuleGroups;
 
 /// <summary>What to try, over which time.</summary>
-/// <param name="Kind"><c>query</c>: a rule in PromQL.</param>
-/// <param name="Rule">As in a group: <c>{alert, expr, for, …}</c>.</param>
+/// <param name="Kind"><c>query</c> (unless given): a rule in PromQL; <c>events</c>: a rule over events.</param>
+/// <param name="Rule">As in a group, <c>{alert, expr, for, …}</c>, or as <c>POST …/rules</c> takes a rule over events.</param>
 /// <param name="Before">The rule as it is now, to compare with.</param>
 /// <param name="RuleId">Instead of <paramref name="Before"/>: a stored rule.</param>
-/// <param name="Step">Time between evaluations, like <c>15s</c>; the default interval unless given.</param>
+/// <param name="Step">Time between evaluations, like <c>15s</c>; the default interval unless given. Events are not evaluated in steps.</param>
 public sealed record BacktestBody(string? Kind, JsonElement? Rule, JsonElement? Before, Guid? RuleId, DateTimeOffset? From, DateTimeOffset? To, string? Step, string? Realm);
 
 /// <param name="Added">Alerts of the new rule that the old one would not have had at that time.</param>
@@ -25,7 +27,8 @@ public sealed record BacktestAnswer(
 /// <summary><c>POST …/rules/backtest</c>: what a rule would have done, and what an edit would have changed. Nothing is stored and nobody is told.</summary>
 public static class BacktestApi
 {
-    public static async Task<IResult> RunAsync(BacktestBody body, Caller caller, Backtest backtest, RuleGroupStore store, RuleGroupOptions options, TimeProvider clock, CancellationToken ct)
+    public static async Task<IResult> RunAsync(
+        BacktestBody body, Caller caller, Backtest backtest, EventBacktest events, RuleGroupStore store, RuleStore rules, RuleGroupOptions options, TimeProvider clock, CancellationToken ct)
     {
         var realm = body.Realm ?? caller.Realm;
         if (!caller.Reaches(realm))
@@ -33,8 +36,13 @@ public static class BacktestApi
             return Access.ForeignRealm();
         }
 
+        if (body.Kind == "events")
+        {
+            return await events.AnswerAsync(body, realm, caller, rules, Compare, clock, ct);
+        }
+
         var faults = new List<RuleFault>();
-        Require("kind", body.Kind is null or "query", "query: a rule in PromQL.");
+        Require("kind", body.Kind is null or "query", "query: a rule in PromQL; events: a rule over events.");
         var step = body.Step is null ? options.Interval : Durations.Parse(body.Step) ?? TimeSpan.Zero;
         Require("step", step >= TimeSpan.FromSeconds(1), "A duration of at least 1s, like 15s.");
         var to = body.To ?? clock.GetUtcNow();

@@ -139,6 +139,8 @@ public static class Windows
     public static IHostApplicationBuilder AddWindows(this IHostApplicationBuilder builder)
     {
         builder.AddSettings<WindowOptions>();
+        builder.AddSettings<EventBacktestOptions>();
+        builder.Services.AddSingleton<EventBacktest>();
         builder.Services.AddSingleton<WindowStore>();
         builder.Services.AddSingleton<SourceClocks>();
         builder.Services.AddSingleton<GroupCounts>();
