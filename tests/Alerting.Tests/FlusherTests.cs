@@ -205,7 +205,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     public async Task A_mute_interval_is_obeyed_on_the_clock_of_its_place_and_ends_are_told_after_it()
     {
         await world.RouteAsync("night", """
-            route: {receiver: team, group_by: ['...'], group_wait: 0s, routes: [{matchers: ['severity="low"'], receiver: team, mute_time_intervals: [night]}]}
+            route: {receiver: team, group_by: ['...'], group_wait: 0s, repeat_interval: 30d, routes: [{matchers: ['severity="low"'], receiver: team, mute_time_intervals: [night]}]}
             receivers: [{name: team, channels: [webhook]}]
             time_intervals: [{name: night, time_intervals: [{location: Europe/Berlin, times: [{start_time: '22:00', end_time: '24:00'}, {start_time: '00:00', end_time: '07:00'}]}]}]
             """);
