@@ -18,7 +18,7 @@ mkdir -p "$results"
 binaries=$PWD/artifacts/bin
 
 # A setting of the person at the keyboard must not decide about a test.
-unset PLATFORM_DATA_DIR PLATFORM_PORT_BASE PLATFORM_ADMIN_KEY ALERT_WEBHOOK_URL
+unset PLATFORM_DATA_DIR PLATFORM_PORT_BASE PLATFORM_ADMIN_KEY ALERT_WEBHOOK_URL ALERT_EMAIL_RECIPIENTS ALERT_SLACK_WEBHOOK_URL ALERT_SLACK_BOT_TOKEN ALERT_TEAMS_WEBHOOK_URL ALERT_PAGERDUTY_INTEGRATION_KEY ALERT_NTFY_TOPIC ALERT_FALLBACK_CHANNEL
 
 "$binaries/TestServers/release/Platform.TestServers" "$results/servers.json" >"$results/servers.log" 2>&1 &
 servers=$!

@@ -158,5 +158,13 @@ public sealed class ChannelApiTests(ChannelWorld world) : IClassFixture<ChannelW
         Assert.Equal(HttpStatusCode.Conflict, again.StatusCode);
     }
 
+    [Fact]
+    public async Task The_document_of_the_API_knows_channels()
+    {
+        var document = JsonElement.Parse(await world.Admin.GetStringAsync(new Uri("openapi/v1.json", UriKind.Relative), Ct));
+
+        Assert.True(document.GetProperty("paths").TryGetProperty("/api/v1/monitoring/channels/{id}/test", out _));
+    }
+
     private static string Id(JsonElement channel) => channel.GetProperty("id").GetString()!;
 }

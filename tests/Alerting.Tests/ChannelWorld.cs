@@ -12,7 +12,16 @@ namespace Platform.Alerting.Tests;
 public sealed class ChannelWorld : IAsyncLifetime
 {
     private readonly AlertingMetrics _metrics = new();
+    private readonly (string Name, string Value)[] _environment;
     private ServiceProcess _service = null!;
+
+    public ChannelWorld()
+        : this([])
+    {
+    }
+
+    /// <param name="environment">More settings of the service.</param>
+    internal ChannelWorld((string Name, string Value)[] environment) => _environment = environment;
 
     public TestWorld World { get; private set; } = null!;
 
@@ -30,7 +39,7 @@ public sealed class ChannelWorld : IAsyncLifetime
     {
         World = await TestWorld.CreateAsync();
         Receiver = await ChannelReceiver.StartAsync();
-        await StartAsync();
+        await StartAsync(_environment);
         Db = await World.OpenAsync("alertingdb");
         Admin = Client(Role.Admin);
     }

@@ -120,6 +120,25 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
     public Task EnsureStatesAsync(CancellationToken ct) =>
         db.ExecuteAsync($"insert into channel_states (realm, channel) {Busy} select realm, channel from busy on conflict do nothing", ct);
 
+    /// <summary>Forgets channels that were deleted and have told everything; what is open about them is over.</summary>
+    public async Task ForgetDeletedAsync(DateTimeOffset now, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        var open = await tx.QueryAsync($"""
+            delete from channel_states s
+            where s.realm <> '*' and not exists (select 1 from channels c where c.realm = s.realm and c.name = s.channel)
+                and not exists (select 1 from notifications n where n.state = 'pending' and n.channel_realm = s.realm and n.channel = s.channel)
+            returning s.channel, s.alert_id
+            """, row => (Channel: row.GetString(0), Alert: row.IsDBNull(1) ? (Guid?)null : row.GetGuid(1)), ct);
+        foreach (var (channel, alert) in open.Where(one => one.Alert is not null).OrderBy(one => one.Alert))
+        {
+            await alerts.ResolveAsync(tx, alert!.Value, now, $"The channel {channel} was deleted.", now, ct);
+        }
+
+        await tx.CommitAsync(ct);
+    }
+
     /// <summary>Channels that have something to tell.</summary>
     public Task<List<(string Realm, string Name, (Guid Id, int Version)? Stored)>> BusyAsync(CancellationToken ct) =>
         db.QueryAsync($"{Busy} select busy.realm, busy.channel, c.id, c.version from busy left join channels c on c.realm = busy.realm and c.name = busy.channel",
@@ -312,7 +331,8 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
         }
 
         // What tells of such an alert and fails itself raises none: they would go in a circle.
-        if (failed.FirstOrDefault(one => !one.Claimed.Content.Alerts.All(alert => alert.Name == FailureAlert)) is not { } lost || accepted)
+        // Nor does a channel that somebody deleted: nobody could mend it.
+        if (failed.FirstOrDefault(one => (one.Channel is not null || channel.Realm == Realm.All) && !one.Claimed.Content.Alerts.All(alert => alert.Name == FailureAlert)) is not { } lost || accepted)
         {
             return open;
         }

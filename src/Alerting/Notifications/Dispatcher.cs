@@ -306,6 +306,7 @@ public sealed partial class Dispatcher : BackgroundService
     private async Task GiveUpOverdueAsync(CancellationToken ct)
     {
         await _deliveries.EnsureStatesAsync(ct);
+        await _deliveries.ForgetDeletedAsync(_clock.GetUtcNow(), ct);
         var busy = await _deliveries.BusyAsync(ct);
         if (busy.Count == 0)
         {
