@@ -148,12 +148,12 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
         await using var services = await ServicesAsync(clock);
         var alert = await RaiseAsync("silenced-alert");
         await BeginAsync(services, alert, policy, clock.Now);
-        await world.Db.ExecuteAsync($"update alerts set suppressed_by = {Queries.Jsonb("""[{"kind":"silence","id":null,"name":"a","reason":"b","since":"2026-01-01T00:00:00Z"}]""")} where id = {alert}", Ct);
+        await world.Db.ExecuteAsync($"update alerts set suppressed = true, suppressed_by = {Queries.Jsonb("""[{"kind":"silence","id":null,"name":"a","reason":"b","since":"2026-01-01T00:00:00Z"}]""")} where id = {alert}", Ct);
         clock.Advance(TimeSpan.FromMinutes(10));
         await Worker(services).TickAsync(Ct);
         Assert.Single(await ToldAsync(alert));
 
-        await world.Db.ExecuteAsync($"update alerts set suppressed_by = '[]' where id = {alert}", Ct);
+        await world.Db.ExecuteAsync($"update alerts set suppressed = false, suppressed_by = '[]' where id = {alert}", Ct);
         await Worker(services).TickAsync(Ct);
         Assert.Equal(2, (await ToldAsync(alert)).Count);
     }

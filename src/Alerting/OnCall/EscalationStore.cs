@@ -80,7 +80,7 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
     public static Task<List<Escalation>> ClaimDueAsync(NpgsqlTransaction tx, DateTimeOffset now, int atMost, CancellationToken ct) =>
         tx.QueryAsync($"""
             select {Columns} from escalations e join alerts a on a.id = e.alert_id
-            where e.ended_at is null and e.next_at <= {now} and a.state = 'firing' and a.suppressed_by = '[]'
+            where e.ended_at is null and e.next_at <= {now} and a.state = 'firing' and not a.suppressed
             order by e.next_at limit {atMost} for update of e skip locked
             """, Read, ct);
 
@@ -122,7 +122,7 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
             update escalation_calls c set settled_at = {now}
             from (
                 select c.id, e.alert_id, e.policy from escalation_calls c join escalations e on e.id = c.escalation_id join alerts a on a.id = e.alert_id
-                where c.settled_at is null and c.due_at <= {now} and e.ended_at is null and a.state = 'firing' and a.suppressed_by = '[]'
+                where c.settled_at is null and c.due_at <= {now} and e.ended_at is null and a.state = 'firing' and not a.suppressed
                 order by c.due_at limit {atMost} for update of c skip locked) d
             where c.id = d.id returning d.alert_id, d.policy, c.channel, c.reason
             """, row => (Alert: row.GetGuid(0), Policy: row.GetString(1), Channel: row.GetString(2), Reason: row.GetString(3)), ct);
@@ -145,7 +145,7 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
     public async Task<List<Escalation>> RunningForCriticalAsync(Guid after, int atMost, CancellationToken ct) =>
         await WithStepsAsync(await db.QueryAsync($"""
             select {Columns} from escalations e join alerts a on a.id = e.alert_id
-            where e.ended_at is null and a.state = 'firing' and a.severity = 'critical' and a.suppressed_by = '[]' and a.name <> {EscalationWatchdog.AlertName} and e.id > {after}
+            where e.ended_at is null and a.state = 'firing' and a.severity = 'critical' and not a.suppressed and a.name <> {EscalationWatchdog.AlertName} and e.id > {after}
             order by e.id limit {atMost}
             """, Read, ct), ct);
 

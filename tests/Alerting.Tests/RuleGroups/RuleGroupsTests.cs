@@ -241,4 +241,29 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { rule = new { alert = "Load", expr = "load_back >" }, from = start }), HttpStatusCode.BadRequest);
         await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { rule = new { alert = "Load", expr = "load_back" }, from = start.AddYears(-20), step = "1s" }), HttpStatusCode.UnprocessableEntity);
     }
+
+    [Fact]
+    public async Task A_backtest_of_an_event_rule_reads_the_stored_events()
+    {
+        var start = DateTimeOffset.UtcNow.AddHours(-2);
+        // Three failures in two minutes, an hour later two.
+        foreach (var seconds in (int[])[0, 60, 120, 3_600, 3_660])
+        {
+            await world.SendAsync(
+                HttpMethod.Post, "api/v1/monitoring/events", RulesWorld.Json(new { event_type = "log", source = "backtest", timestamp = start.AddSeconds(seconds), tags = new { user_id = "u1" } }),
+                HttpStatusCode.Created, "backtest", to: world.Metrics);
+        }
+
+        object Rule(int threshold) => new { name = "tried", match = new { source = "backtest" }, threshold, window_seconds = 300, group_by = (string[])["tags.user_id"], severity = "high" };
+        var answer = (await world.SendAsync(
+            HttpMethod.Post, "api/v1/monitoring/rules/backtest",
+            RulesWorld.Json(new { kind = "events", rule = Rule(3), before = Rule(2), from = start.AddMinutes(-1), to = start.AddMinutes(90) }), realm: "backtest")).GetProperty("data");
+
+        var episode = Assert.Single(answer.GetProperty("after").GetProperty("episodes").EnumerateArray());
+        Assert.Equal((3.0, "u1"), (episode.GetProperty("value").GetDouble(), episode.GetProperty("labels").GetProperty("user_id").GetString()));
+        Assert.Equal(120, (episode.GetProperty("fired_at").GetDateTimeOffset() - start).TotalSeconds, 3);
+        Assert.Equal(2, answer.GetProperty("before").GetProperty("fired").GetInt32());
+        Assert.Equal(3_660, (Assert.Single(answer.GetProperty("difference").GetProperty("removed").EnumerateArray()).GetProperty("fired_at").GetDateTimeOffset() - start).TotalSeconds, 3);
+        await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { kind = "events", rule = new { name = "x" }, from = start }), HttpStatusCode.BadRequest, "backtest");
+    }
 }
