@@ -48,7 +48,7 @@ public sealed class ReplayTests
     }
 
     private static async Task<List<(string Detection, string Address)>> FindingsAsync(GatewayClient admin) =>
-        [.. (await admin.ListAsync("/api/v1/monitoring/alerts?limit=500"))
+        [.. (await admin.ListAsync("/api/v1/monitoring/alerts"))
             .Select(alert => alert.GetProperty("labels"))
             .Where(labels => labels.TryGetProperty("mitre_attack", out _))
             .Select(labels => (labels.GetProperty("alertname").GetString()!, labels.TryGetProperty("ip_address", out var address) ? address.GetString()! : ""))
