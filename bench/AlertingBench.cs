@@ -166,7 +166,7 @@ internal static class AlertingBench
         await MeasureAsync("silence", index => http.PostAsJsonAsync("api/v1/monitoring/silences", new
         {
             matchers = new[] { $"n=\"list-{index}\"" },
-            reason = "bench",
+            comment = "bench",
             ends_at = DateTimeOffset.UtcNow.AddHours(1),
         }, ct));
         var whole = Stopwatch.StartNew();
