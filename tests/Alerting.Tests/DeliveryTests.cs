@@ -12,8 +12,8 @@ public sealed class DeliveryTests(AlertingWorld world) : IClassFixture<AlertingW
     [Fact]
     public async Task A_receiver_that_fails_gets_the_same_webhook_again_under_the_same_id()
     {
-        world.Receiver.Answers.Enqueue((500, null));
-        world.Receiver.Answers.Enqueue((503, null));
+        world.Receiver.Answer("failing", 500);
+        world.Receiver.Answer("failing", 503);
         var id = await RaiseAsync("failing");
 
         var received = await world.Receiver.WaitAsync("failing", 3);
@@ -30,7 +30,7 @@ public sealed class DeliveryTests(AlertingWorld world) : IClassFixture<AlertingW
     [Fact]
     public async Task A_receiver_that_asks_to_wait_is_left_alone_that_long()
     {
-        world.Receiver.Answers.Enqueue((429, "4"));
+        world.Receiver.Answer("waiting", 429, "4");
         await RaiseAsync("waiting");
 
         var received = await world.Receiver.WaitAsync("waiting", 2);
@@ -42,7 +42,7 @@ public sealed class DeliveryTests(AlertingWorld world) : IClassFixture<AlertingW
     [Fact]
     public async Task A_receiver_that_refuses_is_not_asked_again()
     {
-        world.Receiver.Answers.Enqueue((404, null));
+        world.Receiver.Answer("refused", 404);
         var id = await RaiseAsync("refused");
 
         var notification = await SettledAsync(id);
@@ -55,7 +55,7 @@ public sealed class DeliveryTests(AlertingWorld world) : IClassFixture<AlertingW
     [Fact]
     public async Task The_end_never_overtakes_the_beginning()
     {
-        world.Receiver.Answers.Enqueue((503, "2"));
+        world.Receiver.Answer("ordered", 503, "2");
         var id = await RaiseAsync("ordered");
         await world.Receiver.WaitAsync("ordered", 1);
         using (var answer = await world.Moderator.PostAsync(new Uri($"api/v1/monitoring/alerts/{id}/resolve", UriKind.Relative), null, Ct))
@@ -71,7 +71,7 @@ public sealed class DeliveryTests(AlertingWorld world) : IClassFixture<AlertingW
     [Fact]
     public async Task A_notification_whose_sender_was_killed_is_sent_by_the_next()
     {
-        world.Receiver.Answers.Enqueue((503, null));
+        world.Receiver.Answer("orphaned", 503);
         var id = await RaiseAsync("orphaned");
         await world.Receiver.WaitAsync("orphaned", 1);
         await world.Service.KillAsync();

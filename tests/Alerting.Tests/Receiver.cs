@@ -33,8 +33,11 @@ public sealed class Receiver : IAsyncDisposable
 
     public ConcurrentQueue<Received> All { get; } = new();
 
-    /// <summary>What the next requests are answered with; 200 when it is empty.</summary>
-    public ConcurrentQueue<(int Status, string? RetryAfter)> Answers { get; } = new();
+    // By a text of the alert: a late webhook of another test does not take what is meant for this one's.
+    private readonly ConcurrentDictionary<string, ConcurrentQueue<(int Status, string? RetryAfter)>> _answers = new();
+
+    /// <summary>What the next request with this text is answered with; all others get 200.</summary>
+    public void Answer(string text, int status, string? retryAfter = null) => _answers.GetOrAdd(text, _ => new()).Enqueue((status, retryAfter));
 
     /// <summary>Alerts are told apart by what this finds in them, so that tests of one class do not see each other's.</summary>
     public IReadOnlyList<Received> Of(string text) => [.. All.Where(received => received.Text.Contains(text, StringComparison.Ordinal))];
@@ -65,7 +68,8 @@ public sealed class Receiver : IAsyncDisposable
         var text = await reader.ReadToEndAsync();
         All.Enqueue(new Received(
             request.Headers["webhook-id"].ToString(), request.Headers["webhook-signature"], request.Headers["webhook-timestamp"].ToString(), JsonElement.Parse(text), text, at));
-        if (!Answers.TryDequeue(out var answer))
+        var answer = default((int Status, string? RetryAfter));
+        if (!_answers.Any(one => text.Contains(one.Key, StringComparison.Ordinal) && one.Value.TryDequeue(out answer)))
         {
             return Results.Text("thanks");
         }
