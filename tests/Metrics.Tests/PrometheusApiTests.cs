@@ -140,8 +140,6 @@ public sealed class PrometheusApiTests(PrometheusApiFixture fixture) : IClassFix
         "label/nothing_here/values",
         "format_query?query=sum(rate(up[5m]))by(job)>0",
         "query_exemplars?query=up&start=START&end=END",
-        "rules",
-        "alerts",
         "metadata?metric=nothing_here",
         "targets/metadata?metric=nothing_here",
         // And what is wrong:
@@ -174,7 +172,6 @@ public sealed class PrometheusApiTests(PrometheusApiFixture fixture) : IClassFix
         "label/job/values?end=x",
         "label/job/values?match[]={a=~\".*\"}",
         "metadata?limit=x",
-        "rules?type=x",
         "format_query?query=up{",
     ];
 
