@@ -56,7 +56,11 @@ public sealed class AlertmanagerBodyTests
 
             object Sent(string host) => new
             {
-                labels = Labels(host), annotations = new { summary = $"<{host}> & co", runbook = "same" }, startsAt = starts, endsAt = starts.AddHours(1), generatorURL = $"http://p.example/graph?host={host}",
+                labels = Labels(host),
+                annotations = new { summary = $"<{host}> & co", runbook = "same" },
+                startsAt = starts,
+                endsAt = starts.AddHours(1),
+                generatorURL = $"http://p.example/graph?host={host}",
             };
 
             ToldAlert Told(string host) => new(

@@ -52,7 +52,9 @@ public sealed class ChannelRulesTests
     {
         var old = new Channel(Guid.NewGuid(), "east", "ops", ChannelKind.Webhook, new Dictionary<string, string>
         {
-            ["url"] = "https://x.example/secret", ["secret"] = "012345678901234567890123", ["max_alerts"] = "5",
+            ["url"] = "https://x.example/secret",
+            ["secret"] = "012345678901234567890123",
+            ["max_alerts"] = "5",
         });
 
         Assert.Equal(["secret", "url"], Change("""{"settings": {}}"""));
@@ -75,8 +77,12 @@ public sealed class ChannelRulesTests
         var channels = new SettingsChannels(
             new ChannelSettings
             {
-                EmailRecipients = ["a@x.example", "b@x.example"], SlackUrls = ["https://hooks.example/1", "https://hooks.example/2"], PagerdutyKeys = ["k"], TeamsUrls = ["https://teams.example"],
-                NtfyTopic = "ops", Fallback = "email",
+                EmailRecipients = ["a@x.example", "b@x.example"],
+                SlackUrls = ["https://hooks.example/1", "https://hooks.example/2"],
+                PagerdutyKeys = ["k"],
+                TeamsUrls = ["https://teams.example"],
+                NtfyTopic = "ops",
+                Fallback = "email",
             },
             new NotificationOptions { WebhookUrls = ["https://a.example", "https://b.example"] },
             new SmtpSettings { Smarthost = "smtp.x.example:587", From = "c@x.example" });

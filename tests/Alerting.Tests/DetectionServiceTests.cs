@@ -161,7 +161,13 @@ public sealed class DetectionServiceTests(AlertingWorld world) : IClassFixture<A
         }));
         Assert.Equal(["labels.alertname", "labels.source"], await MistakesAsync(new
         {
-            name = "wrong", match = new { level = "error" }, threshold = 1, window_seconds = 60, severity = "low", group_by = (string[])["source"], labels = new { alertname = "x", source = "y", team = "z" },
+            name = "wrong",
+            match = new { level = "error" },
+            threshold = 1,
+            window_seconds = 60,
+            severity = "low",
+            group_by = (string[])["source"],
+            labels = new { alertname = "x", source = "y", team = "z" },
         }));
     }
 

@@ -219,7 +219,12 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
     {
         object Webhook(string status) => new
         {
-            version = "4", groupKey = "{}:{}", status, receiver = "r", orgId = 1, title = "[FIRING:1]",
+            version = "4",
+            groupKey = "{}:{}",
+            status,
+            receiver = "r",
+            orgId = 1,
+            title = "[FIRING:1]",
             alerts = new[]
             {
                 new

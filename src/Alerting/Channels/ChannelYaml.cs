@@ -15,7 +15,10 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
 {
     private static readonly Dictionary<string, ChannelKind> Kinds = new()
     {
-        ["webhook_configs"] = ChannelKind.Webhook, ["email_configs"] = ChannelKind.Email, ["slack_configs"] = ChannelKind.Slack, ["pagerduty_configs"] = ChannelKind.Pagerduty,
+        ["webhook_configs"] = ChannelKind.Webhook,
+        ["email_configs"] = ChannelKind.Email,
+        ["slack_configs"] = ChannelKind.Slack,
+        ["pagerduty_configs"] = ChannelKind.Pagerduty,
     };
 
     // Their names for our fields; http_config, require_tls and send_resolved are read apart.

@@ -306,7 +306,8 @@ public sealed partial class RuleEvaluation(
             realm, $"{realm}/{rule.Id}:{alert.Labels}", rule.Id, rule.Alert!, severity, AlertSource.Query, labels, group, alert.Annotations,
             new Dictionary<string, string>(), measured, rule.Threshold, at, now, new AlertReason(measured, rule.Threshold, Seen: rule.Expr))
             // The labels as the rule makes them: whoever routes by severity="warning" finds it.
-            with { Labels = labels, Fingerprint = Fingerprint.Of(labels) };
+            with
+        { Labels = labels, Fingerprint = Fingerprint.Of(labels) };
     }
 
     private static async Task SaveAsync(NpgsqlTransaction tx, List<Judged> changed, CancellationToken ct)

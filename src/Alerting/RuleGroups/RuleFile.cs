@@ -59,7 +59,8 @@ public static partial class RuleFile
         section.Where = $"group \"{name}\"";
         var group = new RuleGroupText(
             name, section.Text("interval"), section.Whole("limit"), section.Text("query_offset"), section.Texts("labels"),
-            [.. section.List("rules").Select((rule, index) => (RuleText?)Rule(rule, $"{path}.rules[{index}]", $"{section.Where}, rule {index + 1}", faults))]) { Line = section.Line };
+            [.. section.List("rules").Select((rule, index) => (RuleText?)Rule(rule, $"{path}.rules[{index}]", $"{section.Where}, rule {index + 1}", faults))])
+        { Line = section.Line };
         section.Close();
         return group;
     }
