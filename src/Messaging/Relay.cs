@@ -21,8 +21,7 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
     private static readonly TimeSpan ConfirmTimeout = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
 
-    // Holds at most one permit: "there may be something to do".
-    private readonly SemaphoreSlim _wake = new(0, 1);
+    private readonly Signal _wake = new();
     private readonly Meter _meter = new("Platform.Messaging");
     private long _waiting;
 
@@ -94,17 +93,7 @@ public sealed partial class Relay(NpgsqlDataSource db, Broker broker, MessagingO
         await channel.BasicPublishAsync(broker.Exchange, row.Topic, mandatory: false, row.Properties, row.Body, ct);
     }
 
-    private void Wake()
-    {
-        try
-        {
-            _wake.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // Already awake: one more look covers both.
-        }
-    }
+    private void Wake() => _wake.Raise();
 
     private async Task CountWaitingAsync(CancellationToken ct)
     {

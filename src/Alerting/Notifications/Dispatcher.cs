@@ -38,8 +38,7 @@ public sealed partial class Dispatcher : BackgroundService
     /// <summary>The longest that one attempt takes.</summary>
     private readonly TimeSpan _patience;
 
-    // Holds at most one permit: "there may be something to send".
-    private readonly SemaphoreSlim _wake = new(0, 1);
+    private readonly Signal _wake = new();
     private readonly SemaphoreSlim _senders;
     private readonly ConcurrentDictionary<(string Realm, string Name), Lane> _lanes = new();
     private readonly Channel<Settlement> _settlements;
@@ -67,17 +66,7 @@ public sealed partial class Dispatcher : BackgroundService
     private int MostInHand => 4 * _options.Concurrency;
 
     /// <summary>From any thread: look now instead of at the next poll.</summary>
-    public void Wake()
-    {
-        try
-        {
-            _wake.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // Already awake: one more look covers both.
-        }
-    }
+    public void Wake() => _wake.Raise();
 
     /// <summary>Sends one that the caller has claimed, past buckets and pauses, and settles it.</summary>
     public async Task<Settlement> DeliverNowAsync(Claimed claimed, Channel channel)

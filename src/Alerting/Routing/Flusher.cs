@@ -39,21 +39,10 @@ public sealed partial class Flusher(
     private const int MostOthers = 10_000;
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
 
-    // Holds at most one permit: "there may be something to do".
-    private readonly SemaphoreSlim _wake = new(0, 1);
+    private readonly Signal _wake = new();
 
     /// <summary>From any thread, after the commit: look now instead of at the next poll.</summary>
-    public void Wake()
-    {
-        try
-        {
-            _wake.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // Already awake: one more look covers both.
-        }
-    }
+    public void Wake() => _wake.Raise();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {

@@ -17,8 +17,7 @@ public sealed partial class RuleWorker(
     private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(1);
 
     private readonly Guid _id = Guid.NewGuid();
-    // Holds at most one permit: "look now".
-    private readonly SemaphoreSlim _wake = new(0, 1);
+    private readonly Signal _wake = new();
     private readonly HashSet<Task> _running = [];
     private Dictionary<Guid, RunningGroup> _groups = [];
     private volatile bool _changed = true;
@@ -27,17 +26,7 @@ public sealed partial class RuleWorker(
     private double _tokens;
     private DateTimeOffset _tokensAt;
 
-    public void Wake()
-    {
-        try
-        {
-            _wake.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // Already awake: one more look covers both.
-        }
-    }
+    public void Wake() => _wake.Raise();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {

@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using Platform.Postgres;
 using Platform.ServiceDefaults;
 
 namespace Platform.Compliance.Audit;
@@ -19,23 +20,13 @@ public sealed partial class SealHeads(
     // Looks by itself now and then: another replica may have died between its append and its signature.
     private static readonly TimeSpan Patrol = TimeSpan.FromSeconds(15);
 
-    // Holds at most one permit: "some chain may have grown".
-    private readonly SemaphoreSlim _wake = new(0, 1);
+    // Some chain may have grown.
+    private readonly Signal _wake = new();
 
     // What this process signed and the file does not have yet; one head per realm.
     private readonly Dictionary<string, SignedHead> _unwritten = new(StringComparer.Ordinal);
 
-    public void Wake()
-    {
-        try
-        {
-            _wake.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // Awake already: one more look covers both.
-        }
-    }
+    public void Wake() => _wake.Raise();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {

@@ -1,3 +1,4 @@
+using Platform.Postgres;
 using Platform.PromQL;
 
 namespace Platform.SampleStore;
@@ -77,7 +78,7 @@ public sealed class Watcher : IDisposable
 {
     private readonly SeriesWatch _watch;
     private readonly int[] _touched;
-    private readonly SemaphoreSlim _news = new(0, 1);
+    private readonly Signal _news = new();
     private int _any;
 
     internal Watcher(SeriesWatch watch, IReadOnlyList<Watched> watched)
@@ -119,14 +120,7 @@ public sealed class Watcher : IDisposable
     {
         if (Volatile.Read(ref _any) != 0 && Interlocked.Exchange(ref _any, 0) != 0)
         {
-            try
-            {
-                _news.Release();
-            }
-            catch (SemaphoreFullException)
-            {
-                // It has not looked since the last time: one look finds both.
-            }
+            _news.Raise();
         }
     }
 }
