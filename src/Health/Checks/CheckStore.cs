@@ -130,7 +130,8 @@ public sealed class CheckStore(NpgsqlDataSource db)
             select component, days, coalesce(sum(seconds) filter (where current <> 'unhealthy'), 0)::float8, sum(seconds)::float8
             from seen group by component, days having sum(seconds) > 0
             """,
-            row => (row.GetString(0), row.GetInt32(1), 100 * row.GetDouble(2) / row.GetDouble(3)),
+            // Divided first: x / x is 1 exactly, 100 * x / x may be a hair less, and uptime is rounded down.
+            row => (row.GetString(0), row.GetInt32(1), row.GetDouble(2) / row.GetDouble(3) * 100),
             ct);
 
     /// <summary>Deletes some results and changes from before the given times.</summary>
