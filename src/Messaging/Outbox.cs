@@ -22,14 +22,14 @@ public static class Outbox
     /// <summary>For a sender that writes the body itself (the batches of event ingest): UTF-8 JSON of the message type that owns <paramref name="topic"/>.</summary>
     public static Task SendAsync(this NpgsqlTransaction tx, string topic, ReadOnlyMemory<byte> body, CancellationToken ct)
     {
-        var (stored, encoding) = body.Length < CompressFrom ? (body, null) : (Compress(body.Span), "br");
+        var (stored, encoding) = Stored(body);
         var headers = Headers();
         return tx.ExecuteAsync(
             $"insert into outbox (message_id, topic, body, encoding, headers) values ({Guid.CreateVersion7()}, {topic}, {stored}, {encoding}, {Queries.Jsonb(headers)})",
             ct);
     }
 
-    /// <summary>Sends many small messages in one statement, in the order given.</summary>
+    /// <summary>Sends many messages in one statement, in the order given.</summary>
     public static Task SendAllAsync<T>(this NpgsqlTransaction tx, IReadOnlyList<T> messages, CancellationToken ct) where T : IMessage
     {
         if (messages.Count == 0)
@@ -38,14 +38,18 @@ public static class Outbox
         }
 
         var headers = Headers();
+        var stored = messages.Select(message => Stored(JsonSerializer.SerializeToUtf8Bytes(message, WireJson.Options))).ToList();
         return tx.ExecuteAsync($"""
-            insert into outbox (message_id, topic, body, headers)
-            select id, {T.Topic}, body, {Queries.Jsonb(headers)}
-            from unnest({messages.Select(_ => Guid.CreateVersion7()).ToArray()}, {messages.Select(message => JsonSerializer.SerializeToUtf8Bytes(message, WireJson.Options)).ToArray()})
-                with ordinality as m (id, body, place)
+            insert into outbox (message_id, topic, body, encoding, headers)
+            select id, {T.Topic}, body, encoding, {Queries.Jsonb(headers)}
+            from unnest({messages.Select(_ => Guid.CreateVersion7()).ToArray()}, {stored.Select(one => one.Body.ToArray()).ToArray()}, {Queries.Texts(stored.Select(one => one.Encoding))})
+                with ordinality as m (id, body, encoding, place)
             order by place
             """, ct);
     }
+
+    private static (ReadOnlyMemory<byte> Body, string? Encoding) Stored(ReadOnlyMemory<byte> body) =>
+        body.Length < CompressFrom ? (body, null) : (Compress(body.Span), "br");
 
     private static string Headers() => JsonSerializer.Serialize(new Dictionary<string, string?>
     {

@@ -56,6 +56,13 @@ public static class Queries
     public static NpgsqlParameter Jsonb<T>(T value, JsonSerializerOptions options) =>
         new() { Value = value is null ? DBNull.Value : JsonSerializer.Serialize(value, options), NpgsqlDbType = NpgsqlDbType.Jsonb };
 
+    /// <summary>A <c>text[]</c> whose members may be null.</summary>
+    public static NpgsqlParameter Texts(IEnumerable<string?> texts) => new() { Value = texts.ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text };
+
+    /// <summary>A <c>timestamptz[]</c> whose members may be null.</summary>
+    public static NpgsqlParameter Times(IEnumerable<DateTimeOffset?> times) =>
+        new() { Value = times.Select(time => time?.UtcDateTime).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz };
+
     /// <summary>A nullable column: <c>row.GetOrNull(3, row.GetString)</c>.</summary>
     public static T? GetOrNull<T>(this NpgsqlDataReader row, int ordinal, Func<int, T> read) where T : class =>
         row.IsDBNull(ordinal) ? null : read(ordinal);

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json;
 using Platform.Testing;
 
 namespace Platform.EndToEnd.Tests;
@@ -32,11 +33,11 @@ public sealed class ReplayTests
         await Eventually.TrueAsync(async () => (await FindingsAsync(admin)).Count >= expected.Length, because: "everything in the log was found");
         Assert.Equal(expected, await FindingsAsync(admin));
         var addresses = expected.Select(one => one.Address).ToHashSet();
-        await Eventually.TrueAsync(async () => (await admin.ListAsync("/api/v1/monitoring/incidents")).Count >= addresses.Count, because: "every address has an incident");
+        await Eventually.TrueAsync(async () => (await IncidentsAsync(admin, addresses)).Count >= addresses.Count, because: "every address has an incident");
         await Eventually.TrueAsync(() => addresses.IsSubsetOf(pages.Pages.Where(page => page.Status == "firing").Select(page => page.Label("ip_address")!)), because: "every address was paged");
         Assert.All(pages.Pages, page => Assert.Equal("4", page.Body.GetProperty("version").GetString()));
 
-        var incidents = await admin.ListAsync("/api/v1/monitoring/incidents");
+        var incidents = await IncidentsAsync(admin, addresses);
         Assert.Equal(addresses.Count, incidents.Count);
         foreach (var incident in incidents)
         {
@@ -46,6 +47,10 @@ public sealed class ReplayTests
 
         Assert.True((await admin.GetAsync("/api/v1/monitoring/audit/verify?realm=default")).GetProperty("ok").GetBoolean());
     }
+
+    // Rules over samples may see the same storm and open incidents of their own: those know no address.
+    private static async Task<List<JsonElement>> IncidentsAsync(GatewayClient admin, IReadOnlySet<string> addresses) =>
+        [.. (await admin.ListAsync("/api/v1/monitoring/incidents")).Where(incident => addresses.Any(address => incident.GetProperty("group_key").GetString()!.Contains(address, StringComparison.Ordinal)))];
 
     private static async Task<List<(string Detection, string Address)>> FindingsAsync(GatewayClient admin) =>
         [.. (await admin.ListAsync("/api/v1/monitoring/alerts"))

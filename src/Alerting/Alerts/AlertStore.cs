@@ -17,7 +17,8 @@ public sealed record AlertFilter(string? Realm, AlertState? State, bool OpenOnly
 
 /// <summary>
 /// All SQL about alerts. What changes an alert also tells about it: row, message and news for the flusher are written here together, in the
-/// caller's transaction. Windows are locked before alerts, never the other way round.
+/// caller's transaction. Windows are locked before alerts, never the other way round; alerts in the order of their ids, and before new ones
+/// are made, those in the order of their label sets.
 /// </summary>
 public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 {
@@ -29,61 +30,72 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 
     /// <summary>Begins an episode. When the same label set is already open, that alert goes on and nobody is told twice.</summary>
     /// <returns>The id of the open alert.</returns>
-    public async Task<Guid> FireAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
-    {
-        if (!await InsertAsync(tx, alert, ct))
-        {
-            if (alert.ExpiresAt is { } expires)
-            {
-                // Its sender repeats itself: it goes on for as long as that says.
-                await tx.ExecuteAsync($"""
-                    update alerts set expires_at = {expires}
-                    where realm = {alert.Realm} and fingerprint = {alert.Fingerprint} and state <> 'resolved' and expires_at < {expires}
-                    """, ct);
-            }
+    public async Task<Guid> FireAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct) => (await FireAllAsync(tx, [alert], ct))[0];
 
-            return (await FindOpenAsync(tx, alert.Realm, alert.Fingerprint, ct))?.Id
-                ?? throw new InvalidOperationException($"The alert {alert.Fingerprint} was open and is no longer; the message that raised it comes again.");
+    /// <summary>Begins many episodes in a fixed number of statements, each as <see cref="FireAsync"/> does.</summary>
+    /// <returns>The id of each one's open alert, in the order given.</returns>
+    public async Task<IReadOnlyList<Guid>> FireAllAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> fired, CancellationToken ct)
+    {
+        if (fired.Count == 0)
+        {
+            return [];
         }
 
-        await TellFiredAsync(tx, alert, ct);
-        return alert.Id;
+        var begun = await InsertAsync(tx, fired, ct);
+        await TellFiredAsync(tx, [.. fired.Where(alert => begun.Contains(alert.Id))], ct);
+        var known = fired.Where(alert => !begun.Contains(alert.Id)).ToList();
+        var open = known.Count == 0 ? [] : await GoOnAsync(tx, known, ct);
+        return [.. fired.Select(alert => begun.Contains(alert.Id) ? alert.Id : open.TryGetValue((alert.Realm, alert.Fingerprint), out var id) ? id
+            : throw new InvalidOperationException($"The alert {alert.Fingerprint} was open and is no longer; whatever raised it comes again."))];
     }
 
-    /// <summary>Keeps and tells an episode that was over when it came to light. It may lie beside an open one of the same labels.</summary>
-    public async Task FirePassedAsync(NpgsqlTransaction tx, Alert alert, DateTimeOffset endsAt, string reason, DateTimeOffset now, CancellationToken ct)
+    /// <summary>Keeps and tells episodes that were over when they came to light. They may lie beside open ones of the same labels.</summary>
+    public async Task FirePassedAsync(NpgsqlTransaction tx, IReadOnlyList<(Alert Alert, DateTimeOffset EndsAt, string Reason)> over, DateTimeOffset now, CancellationToken ct)
     {
-        var passed = alert.Resolve(new AlertAct(null, now, reason), endsAt);
-        await InsertAsync(tx, passed, ct);
-        await TellFiredAsync(tx, passed, ct);
-        await TellResolvedAsync(tx, passed, ct);
+        var passed = over.Select(one => one.Alert.Resolve(new AlertAct(null, now, one.Reason), one.EndsAt)).ToList();
+        if (passed.Count > 0)
+        {
+            await InsertAsync(tx, passed, ct);
+            await TellFiredAsync(tx, passed, ct);
+            await TellResolvedAsync(tx, passed, ct);
+        }
     }
 
     /// <summary>Ends an episode whose condition is over; nothing happens when somebody has resolved it already.</summary>
-    public async Task ResolveAsync(NpgsqlTransaction tx, Guid id, DateTimeOffset endsAt, string reason, DateTimeOffset now, CancellationToken ct)
+    public Task ResolveAsync(NpgsqlTransaction tx, Guid id, DateTimeOffset endsAt, string reason, DateTimeOffset now, CancellationToken ct) =>
+        ResolveAllAsync(tx, [(id, endsAt, reason)], now, ct);
+
+    /// <summary>Ends many episodes in a fixed number of statements, each as <see cref="ResolveAsync"/> does.</summary>
+    public async Task ResolveAllAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Id, DateTimeOffset EndsAt, string Reason)> over, DateTimeOffset now, CancellationToken ct)
     {
-        if (await FindForChangeAsync(tx, id, ct) is { IsOpen: true } alert)
+        if (over.Count > 0)
         {
-            await SaveResolvedAsync(tx, alert.Resolve(new AlertAct(null, now, reason), endsAt), ct);
+            var ends = over.DistinctBy(one => one.Id).ToDictionary(one => one.Id);
+            var open = await tx.QueryAsync($"select {Columns} from alerts where id = any({ends.Keys.ToArray()}) and state <> 'resolved' order by id for update", Read, ct);
+            await SaveResolvedAsync(tx, open.ConvertAll(alert => alert.Resolve(new AlertAct(null, now, ends[alert.Id].Reason), ends[alert.Id].EndsAt)), ct);
         }
     }
 
     public async Task ResolveOfRuleAsync(NpgsqlTransaction tx, Guid rule, string reason, DateTimeOffset now, CancellationToken ct)
     {
-        foreach (var alert in await tx.QueryAsync($"select {Columns} from alerts where rule_id = {rule} and state <> 'resolved' order by id for update", Read, ct))
-        {
-            await SaveResolvedAsync(tx, alert.Resolve(new AlertAct(null, now, reason), now), ct);
-        }
+        var open = await tx.QueryAsync($"select {Columns} from alerts where rule_id = {rule} and state <> 'resolved' order by id for update", Read, ct);
+        await SaveResolvedAsync(tx, open.ConvertAll(alert => alert.Resolve(new AlertAct(null, now, reason), now)), ct);
     }
 
-    public async Task SaveResolvedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
+    /// <summary>Keeps and tells the end of alerts that the transaction holds.</summary>
+    public async Task SaveResolvedAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> resolved, CancellationToken ct)
     {
-        var act = alert.Resolved!;
-        await tx.ExecuteAsync($"""
-            update alerts set state = 'resolved', ends_at = {alert.EndsAt}, resolved_by = {act.By}, resolved_at = {act.At}, resolve_reason = {act.Reason}
-            where id = {alert.Id}
-            """, ct);
-        await TellResolvedAsync(tx, alert, ct);
+        if (resolved.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                update alerts a set state = 'resolved', ends_at = n.ends_at, resolved_by = n.resolved_by, resolved_at = n.resolved_at, resolve_reason = n.resolve_reason
+                from unnest({resolved.Select(alert => alert.Id).ToArray()}, {Queries.Times(resolved.Select(alert => alert.EndsAt))}, {Queries.Texts(resolved.Select(alert => alert.Resolved!.By))},
+                    {Queries.Times(resolved.Select(alert => alert.Resolved?.At))}, {Queries.Texts(resolved.Select(alert => alert.Resolved!.Reason))})
+                    as n (id, ends_at, resolved_by, resolved_at, resolve_reason)
+                where a.id = n.id
+                """, ct);
+            await TellResolvedAsync(tx, resolved, ct);
+        }
     }
 
     public async Task SaveAcknowledgedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
@@ -113,17 +125,13 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
                 update alerts set state = 'firing', acknowledged_by = null, acknowledged_at = null, acknowledge_reason = null, acknowledged_until = null where id = {alert.After.Id}
                 """, ct);
             await LogAsync(tx, alert.After.Id, now, "acknowledgement_ended", null, new { by = alert.Before.Acknowledged!.By, until = alert.Before.AcknowledgedUntil }, ct);
-            await NewsAsync(tx, alert.After.Id, "again", $"acknowledgement by {alert.Before.Acknowledged!.By} timed out", ct);
+            await NewsAsync(tx, [alert.After.Id], "again", $"acknowledgement by {alert.Before.Acknowledged!.By} timed out", ct);
         }
 
         var expired = await tx.QueryAsync($"""
             select {Columns} from alerts where state <> 'resolved' and expires_at <= {now} order by id limit {atMost} for update skip locked
             """, Read, ct);
-        foreach (var alert in expired)
-        {
-            await SaveResolvedAsync(tx, alert.Resolve(new AlertAct(null, now, "Its sender did not repeat it."), alert.ExpiresAt!.Value), ct);
-        }
-
+        await SaveResolvedAsync(tx, expired.ConvertAll(alert => alert.Resolve(new AlertAct(null, now, "Its sender did not repeat it."), alert.ExpiresAt!.Value)), ct);
         await tx.CommitAsync(ct);
         return acknowledged.Count + expired.Count;
     }
@@ -148,9 +156,6 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 
     public Task<Alert?> FindForChangeAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct) =>
         tx.FindAsync($"select {Columns} from alerts where id = {id} for update", Read, ct);
-
-    public Task<Alert?> FindOpenAsync(NpgsqlTransaction tx, string realm, string fingerprint, CancellationToken ct) =>
-        tx.FindAsync($"select {Columns} from alerts where realm = {realm} and fingerprint = {fingerprint} and state <> 'resolved'", Read, ct);
 
     /// <summary>The newest alert of a group, open or not.</summary>
     public Task<Alert?> FindLatestOfGroupAsync(NpgsqlTransaction tx, string realm, string groupKey, CancellationToken ct) =>
@@ -192,43 +197,85 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
             select count(*)::int from gone
             """, row => row.GetInt32(0), ct);
 
-    // False when the same label set is open already.
-    private static async Task<bool> InsertAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct) =>
-        await tx.ExecuteAsync($"""
+    // Returns those that are new: the label set of the others is open already, or stands in the list before them. The order is the same for
+    // everybody, so that two who insert the same label sets wait for each other and never in a circle.
+    private static async Task<HashSet<Guid>> InsertAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> alerts, CancellationToken ct)
+    {
+        return [.. await tx.QueryAsync($"""
             insert into alerts (id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels, group_labels, annotations, event_tags,
                 value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why, generator_url, expires_at)
-            values ({alert.Id}, {alert.Realm}, {alert.Fingerprint}, {alert.GroupKey}, {alert.RuleId}, {alert.Name}, {alert.Severity.Word()},
-                {WireJson.Name(alert.Source.ToString())}, {WireJson.Name(alert.State.ToString())}, {Json(alert.Labels)}, {Json(alert.GroupLabels)}, {Json(alert.Annotations)},
-                {Json(alert.EventTags)}, {alert.Value}, {alert.Threshold}, {alert.StartsAt}, {alert.FiredAt}, {alert.EndsAt}, {alert.Resolved?.At}, {alert.Resolved?.Reason}, {Json(alert.Why)},
-                {alert.GeneratorUrl}, {alert.ExpiresAt})
+            select id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels::jsonb, group_labels::jsonb, annotations::jsonb, event_tags::jsonb,
+                value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why::jsonb, generator_url, expires_at
+            from unnest({Each(alert => alert.Id)}, {Each(alert => alert.Realm)}, {Each(alert => alert.Fingerprint)}, {Each(alert => alert.GroupKey)},
+                {Each(alert => alert.RuleId)}, {Each(alert => alert.Name)}, {Each(alert => alert.Severity.Word())}, {Each(alert => WireJson.Name(alert.Source.ToString()))},
+                {Each(alert => WireJson.Name(alert.State.ToString()))}, {Each(alert => Json(alert.Labels))}, {Each(alert => Json(alert.GroupLabels))},
+                {Each(alert => Json(alert.Annotations))}, {Each(alert => Json(alert.EventTags))}, {Each(alert => alert.Value)}, {Each(alert => alert.Threshold)},
+                {Queries.Times(alerts.Select(alert => (DateTimeOffset?)alert.StartsAt))}, {Queries.Times(alerts.Select(alert => (DateTimeOffset?)alert.FiredAt))},
+                {Queries.Times(alerts.Select(alert => alert.EndsAt))}, {Queries.Times(alerts.Select(alert => alert.Resolved?.At))},
+                {Queries.Texts(alerts.Select(alert => alert.Resolved?.Reason))}, {Each(alert => Json(alert.Why))}, {Each(alert => alert.GeneratorUrl)},
+                {Queries.Times(alerts.Select(alert => alert.ExpiresAt))})
+                with ordinality as n (id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels, group_labels, annotations, event_tags,
+                    value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why, generator_url, expires_at, place)
+            order by realm, fingerprint, place
             on conflict (realm, fingerprint) where state <> 'resolved' do nothing
-            """, ct) == 1;
+            returning id
+            """, row => row.GetGuid(0), ct)];
 
-    private async Task TellFiredAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
-    {
-        await tx.SendAsync(
-            new AlertFired(
-                alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
-                alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold),
-            ct);
-        await NewsAsync(tx, alert.Id, "began", null, ct);
-        metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
+        T[] Each<T>(Func<Alert, T> column) => [.. alerts.Select(column)];
     }
 
-    private static async Task TellResolvedAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct)
+    // What is raised again goes on, and when its sender has to repeat itself, for as long as that says.
+    private static async Task<Dictionary<(string Realm, string Fingerprint), Guid>> GoOnAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> again, CancellationToken ct)
     {
-        var act = alert.Resolved!;
-        await tx.SendAsync(new AlertResolved(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, act.By, act.Reason), ct);
-        await NewsAsync(tx, alert.Id, "ended", null, ct);
+        var open = await tx.QueryAsync($"""
+            select a.realm, a.fingerprint, a.id
+            from unnest({again.Select(alert => alert.Realm).ToArray()}, {again.Select(alert => alert.Fingerprint).ToArray()}) as n (realm, fingerprint) join alerts a using (realm, fingerprint)
+            where a.state <> 'resolved' order by a.id for update of a
+            """, row => (Labels: (row.GetString(0), row.GetString(1)), Id: row.GetGuid(2)), ct);
+        var ids = open.DistinctBy(one => one.Id).ToDictionary(one => one.Labels, one => one.Id);
+        var prolonged = again.Where(alert => alert.ExpiresAt is not null && ids.ContainsKey((alert.Realm, alert.Fingerprint))).ToList();
+        if (prolonged.Count > 0)
+        {
+            await tx.ExecuteAsync($"""
+                update alerts a set expires_at = n.expires_at
+                from unnest({prolonged.Select(alert => ids[(alert.Realm, alert.Fingerprint)]).ToArray()}, {Queries.Times(prolonged.Select(alert => alert.ExpiresAt))}) as n (id, expires_at)
+                where a.id = n.id and a.expires_at < n.expires_at
+                """, ct);
+        }
+
+        return ids;
+    }
+
+    private async Task TellFiredAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> alerts, CancellationToken ct)
+    {
+        await tx.SendAllAsync(
+            [.. alerts.Select(alert => new AlertFired(
+                alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
+                alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold))],
+            ct);
+        await NewsAsync(tx, [.. alerts.Select(alert => alert.Id)], "began", null, ct);
+        foreach (var alert in alerts)
+        {
+            metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
+        }
+    }
+
+    private static async Task TellResolvedAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> alerts, CancellationToken ct)
+    {
+        await tx.SendAllAsync(
+            [.. alerts.Select(alert => new AlertResolved(
+                alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, alert.Resolved!.By, alert.Resolved.Reason))],
+            ct);
+        await NewsAsync(tx, [.. alerts.Select(alert => alert.Id)], "ended", null, ct);
     }
 
     private static Task<int> LogAsync<T>(NpgsqlTransaction tx, Guid alert, DateTimeOffset at, string what, string? by, T detail, CancellationToken ct) =>
-        tx.ExecuteAsync($"insert into alert_log (alert_id, at, what, by, detail) values ({alert}, {at}, {what}, {by}, {Json(detail)})", ct);
+        tx.ExecuteAsync($"insert into alert_log (alert_id, at, what, by, detail) values ({alert}, {at}, {what}, {by}, {Queries.Jsonb(detail, WireJson.Options)})", ct);
 
-    private static Task<int> NewsAsync(NpgsqlTransaction tx, Guid alert, string what, string? again, CancellationToken ct) =>
-        tx.ExecuteAsync($"insert into alert_news (alert_id, what, again) values ({alert}, {what}, {again})", ct);
+    private static Task NewsAsync(NpgsqlTransaction tx, Guid[] alerts, string what, string? again, CancellationToken ct) =>
+        alerts.Length == 0 ? Task.CompletedTask : tx.ExecuteAsync($"insert into alert_news (alert_id, what, again) select id, {what}, {again} from unnest({alerts}) as n (id)", ct);
 
-    private static NpgsqlParameter Json<T>(T value) => Queries.Jsonb(value, WireJson.Options);
+    private static string Json<T>(T value) => JsonSerializer.Serialize(value, WireJson.Options);
 
     private static Alert Read(NpgsqlDataReader row) => new(
         row.GetGuid(0), row.GetString(1), row.GetString(2), row.GetString(3), row.IsDBNull(4) ? null : row.GetGuid(4), row.GetString(5),

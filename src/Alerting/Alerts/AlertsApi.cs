@@ -198,7 +198,7 @@ public static class AlertsApi
         var resolved = alert.Resolve(new AlertAct(caller.Subject, now, body?.Reason), now);
         if (resolved != alert)
         {
-            await alerts.SaveResolvedAsync(tx, resolved, ct);
+            await alerts.SaveResolvedAsync(tx, [resolved], ct);
             await tx.SendAsync(caller.Did("alert.resolved", "alert", id.ToString(), now, alert.Realm, Describe(alert, body)), ct);
             await tx.CommitAsync(ct);
             flusher.Wake();

@@ -18,51 +18,44 @@ public sealed class AlertIntake(NpgsqlDataSource db, AlertStore alerts, Flusher 
     public async Task<string?> TakeAsync(string realm, IReadOnlyList<PushedAlert> pushed, string sender, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
-        // In one order everywhere: two senders of the same alerts wait for each other and never in a circle.
-        var sorted = pushed.OrderBy(alert => alert.Fingerprint, StringComparer.Ordinal).ToList();
-        string[] fingerprints = [.. sorted.Select(alert => alert.Fingerprint).Distinct()];
+        var byLabels = pushed.GroupBy(alert => alert.Fingerprint).Select(same => same.ToArray()).ToList();
+        var left = 0;
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        var open = (await tx.QueryAsync(
-            $"select fingerprint, id from alerts where realm = {realm} and fingerprint = any({fingerprints}) and state <> 'resolved'",
-            row => (row.GetString(0), row.GetGuid(1)), ct)).ToDictionary(one => one.Item1, one => one.Item2);
-        var dismissed = await DismissedAsync(tx, realm, sorted.Where(alert => alert.EndsAt is null && !open.ContainsKey(alert.Fingerprint)), ct);
-        var room = open.Count == fingerprints.Length
-            ? 0
-            : options.MaxOpen - await tx.FindAsync($"select count(*)::int from alerts where realm = {realm} and state <> 'resolved'", row => row.GetInt32(0), ct);
-        var left = 0;
-        foreach (var alert in sorted)
+        // A request that names a label set more than once is taken in its order: the first of each, then the second of each.
+        for (var turn = 0; byLabels.Exists(same => same.Length > turn); turn++)
         {
-            var isOpen = open.TryGetValue(alert.Fingerprint, out var id);
-            if (alert.EndsAt is { } end)
-            {
-                if (isOpen)
-                {
-                    await alerts.ResolveAsync(tx, id, end, $"{sender} told that it is over.", now, ct);
-                    open.Remove(alert.Fingerprint);
-                }
-            }
-            else if (!isOpen && dismissed.Contains((alert.Fingerprint, alert.StartsAt)))
-            {
-                continue;
-            }
-            else if (!isOpen && room-- <= 0)
-            {
-                left++;
-            }
-            else
-            {
-                open[alert.Fingerprint] = await alerts.FireAsync(tx, alert.Fire(realm, now), ct);
-                if (isOpen)
-                {
-                    await RefreshAsync(tx, id, alert, ct);
-                }
-            }
+            left += await TakeAsync(tx, realm, byLabels.Where(same => same.Length > turn).Select(same => same[turn]).ToList(), sender, now, ct);
         }
 
         await tx.CommitAsync(ct);
         flusher.Wake();
         return left == 0 ? null : $"{left} new alerts were left out: the realm {realm} has {options.MaxOpen} open ones. End some, or raise ALERT_PUSH_MAX_OPEN.";
+    }
+
+    // Each label set once. Returns how many new ones there was no room for.
+    private async Task<int> TakeAsync(NpgsqlTransaction tx, string realm, List<PushedAlert> pushed, string sender, DateTimeOffset now, CancellationToken ct)
+    {
+        var open = (await tx.QueryAsync($"""
+            select fingerprint, id from alerts
+            where realm = {realm} and fingerprint = any({pushed.Select(alert => alert.Fingerprint).ToArray()}) and state <> 'resolved' order by id for update
+            """, row => (Fingerprint: row.GetString(0), Id: row.GetGuid(1)), ct)).ToDictionary(one => one.Fingerprint, one => one.Id);
+        var known = pushed.ToLookup(alert => open.ContainsKey(alert.Fingerprint));
+        await alerts.ResolveAllAsync(tx, [.. known[true].Where(alert => alert.EndsAt is not null).Select(alert => (open[alert.Fingerprint], alert.EndsAt!.Value, $"{sender} told that it is over."))], now, ct);
+        await RefreshAsync(tx, [.. known[true].Where(alert => alert.EndsAt is null).Select(alert => (open[alert.Fingerprint], alert))], ct);
+
+        var fresh = known[false].Where(alert => alert.EndsAt is null).ToList();
+        if (fresh.Count == 0)
+        {
+            return 0;
+        }
+
+        var dismissed = await DismissedAsync(tx, realm, fresh, ct);
+        fresh.RemoveAll(alert => dismissed.Contains((alert.Fingerprint, alert.StartsAt)));
+        var room = options.MaxOpen - await tx.FindAsync($"select count(*)::int from alerts where realm = {realm} and state <> 'resolved'", row => row.GetInt32(0), ct);
+        var taken = fresh.Take(Math.Max(room, 0)).ToList();
+        await alerts.FireAllAsync(tx, taken.ConvertAll(alert => alert.Fire(realm, now)), ct);
+        return fresh.Count - taken.Count;
     }
 
     // What a person resolved stays so while its sender goes on about the same episode; its next one has another beginning.
@@ -74,13 +67,14 @@ public sealed class AlertIntake(NpgsqlDataSource db, AlertStore alerts, Flusher 
             """, row => (row.GetString(0), row.GetTime(1)), ct)).ToHashSet();
     }
 
-    // Annotations may change while an alert fires, a value in them for example; the newest are shown.
-    private static async Task RefreshAsync(NpgsqlTransaction tx, Guid id, PushedAlert alert, CancellationToken ct)
-    {
-        var annotations = JsonSerializer.Serialize(alert.Annotations, WireJson.Options);
-        await tx.ExecuteAsync($"""
-            update alerts set annotations = {Queries.Jsonb(annotations)}, generator_url = {alert.GeneratorUrl}
-            where id = {id} and (annotations <> {Queries.Jsonb(annotations)} or generator_url <> {alert.GeneratorUrl})
+    // Its sender repeats itself: it goes on for as long as that says. Annotations may change while an alert fires, a value in them for example;
+    // the newest are shown.
+    private static Task RefreshAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Id, PushedAlert Alert)> repeated, CancellationToken ct) =>
+        repeated.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
+            update alerts a set expires_at = case when a.expires_at < n.expires_at then n.expires_at else a.expires_at end, annotations = n.annotations::jsonb, generator_url = n.generator_url
+            from unnest({repeated.Select(one => one.Id).ToArray()}, {Queries.Times(repeated.Select(one => one.Alert.ExpiresAt))},
+                {repeated.Select(one => JsonSerializer.Serialize(one.Alert.Annotations, WireJson.Options)).ToArray()}, {repeated.Select(one => one.Alert.GeneratorUrl).ToArray()})
+                as n (id, expires_at, annotations, generator_url)
+            where a.id = n.id and (a.expires_at < n.expires_at or a.annotations <> n.annotations::jsonb or a.generator_url <> n.generator_url)
             """, ct);
-    }
 }

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Npgsql;
-using NpgsqlTypes;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
 using Platform.Contracts;
@@ -103,7 +102,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
                 update channel_states s set tokens = v.tokens, refilled_at = {now}, paused_until = coalesce(v.paused_until, s.paused_until)
                 from unnest({changed.Select(one => one.Queue.Realm).ToArray()}, {changed.Select(one => one.Queue.Name).ToArray()},
                     {changed.Select(one => (one.Room.Tokens ?? one.Queue.Tokens) - (one.Room.Tokens is null ? 0 : taken[(one.Queue.Realm, one.Queue.Name)])).ToArray()},
-                    {Times(changed.Select(one => one.Room.IsProbe ? now + lease : (DateTimeOffset?)null))}) as v (realm, channel, tokens, paused_until)
+                    {Queries.Times(changed.Select(one => one.Room.IsProbe ? now + lease : (DateTimeOffset?)null))}) as v (realm, channel, tokens, paused_until)
                 where s.realm = v.realm and s.channel = v.channel
                 """, ct);
         }
@@ -160,7 +159,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
             update notifications n set attempts = n.attempts + 1, claimed_until = {now + lease}
             from (
                 select one.id
-                from unnest({realms}, {names}, {Times(deadlines.Select(one => (DateTimeOffset?)one.Own))}, {Times(deadlines.Select(one => (DateTimeOffset?)one.Fallback))}) as d (realm, channel, own, fallback)
+                from unnest({realms}, {names}, {Queries.Times(deadlines.Select(one => (DateTimeOffset?)one.Own))}, {Queries.Times(deadlines.Select(one => (DateTimeOffset?)one.Fallback))}) as d (realm, channel, own, fallback)
                 join notifications one on one.state = 'pending' and one.channel_realm = d.realm and one.channel = d.channel
                 where coalesce(one.retried_at, one.created_at) < case one.kind when 'fallback' then d.fallback else d.own end
                     and (one.claimed_until is null or one.claimed_until <= {now})
@@ -194,7 +193,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
         var ids = (await tx.QueryAsync($"""
             update notifications n set state = v.state, next_attempt_at = v.next, claimed_until = null, attempts = n.attempts - v.given_back
             from unnest({Each(one => one.Claimed.Id)}, {Each(one => one.Claimed.Attempt)}, {Each(one => Word(one.Verdict.State))},
-                {Times(settled.Select(one => (DateTimeOffset?)(one.Verdict.NextAttemptAt ?? now)))}, {Each(one => one.Attempt is null ? 1 : 0)}) as v (id, attempt, state, next, given_back)
+                {Queries.Times(settled.Select(one => (DateTimeOffset?)(one.Verdict.NextAttemptAt ?? now)))}, {Each(one => one.Attempt is null ? 1 : 0)}) as v (id, attempt, state, next, given_back)
             where n.id = v.id and (n.attempts = v.attempt or v.state = 'delivered')
             returning n.id
             """, row => row.GetGuid(0), ct)).ToHashSet();
@@ -228,7 +227,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
         T[] Each<T>(Func<Attempt, T> read) => [.. attempted.Select(one => read(one.Attempt!))];
         return tx.ExecuteAsync($"""
             insert into notification_attempts (notification_id, number, at, duration_ms, status_code, outcome, reason, response)
-            select * from unnest({attempted.Select(one => one.Claimed.Id).ToArray()}, {Each(one => one.Number)}, {Times(attempted.Select(one => (DateTimeOffset?)one.Attempt!.At))},
+            select * from unnest({attempted.Select(one => one.Claimed.Id).ToArray()}, {Each(one => one.Number)}, {Queries.Times(attempted.Select(one => (DateTimeOffset?)one.Attempt!.At))},
                 {Each(one => one.DurationMs)}, {Each(one => one.StatusCode)}, {Each(one => Word(one.Outcome))}, {Each(one => one.Reason)}, {Each(one => one.Response)})
             on conflict do nothing
             """, ct);
@@ -376,9 +375,6 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
         row.GetString(0), row.GetString(1), row.IsDBNull(2) ? null : (row.GetGuid(2), row.GetInt32(3)),
         row.IsDBNull(4) ? null : Enum.Parse<ChannelKind>(row.GetString(4), ignoreCase: true), row.IsDBNull(5) ? null : row.GetInt32(5),
         row.GetDouble(6), row.GetTime(7), row.GetTimeOrNull(8), row.GetInt32(9));
-
-    private static NpgsqlParameter Times(IEnumerable<DateTimeOffset?> times) =>
-        new() { Value = times.Select(time => time?.UtcDateTime).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz };
 
     private static string Word<T>(T value) where T : struct, Enum => WireJson.Name(value.ToString());
 }

@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Npgsql;
-using NpgsqlTypes;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Rules;
 using Platform.Postgres;
@@ -133,7 +132,7 @@ public static class GroupStore
             insert into alert_log (alert_id, at, what, by, detail)
             select alert_id, at, what, by, detail::jsonb
             from unnest({entries.Select(one => one.AlertId).ToArray()}, {entries.Select(one => one.At).ToArray()}, {entries.Select(one => one.What).ToArray()},
-                {new NpgsqlParameter { Value = entries.Select(one => one.By).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text }},
+                {Queries.Texts(entries.Select(one => one.By))},
                 {entries.Select(one => one.Detail.GetRawText()).ToArray()}) as n (alert_id, at, what, by, detail)
             """, ct);
 
@@ -164,7 +163,7 @@ public static class GroupStore
             select id, realm, receiver, key, labels::jsonb, route::jsonb, last_told_at
             from unnest({groups.Select(one => one.Id).ToArray()}, {groups.Select(one => one.Realm).ToArray()}, {groups.Select(one => one.Receiver).ToArray()},
                 {groups.Select(one => one.Key).ToArray()}, {groups.Select(one => JsonSerializer.Serialize(one.Labels, WireJson.Options)).ToArray()},
-                {groups.Select(one => JsonSerializer.Serialize(one.Route, WireJson.Options)).ToArray()}, {Times(groups.Select(one => one.LastToldAt))})
+                {groups.Select(one => JsonSerializer.Serialize(one.Route, WireJson.Options)).ToArray()}, {Queries.Times(groups.Select(one => one.LastToldAt))})
                 as n (id, realm, receiver, key, labels, route, last_told_at)
             on conflict (id) do update set route = excluded.route where g.route <> excluded.route
             """, ct);
@@ -239,15 +238,13 @@ public static class GroupStore
             await tx.ExecuteAsync($"""
                 update notification_groups g
                 set last_told_at = n.last_told_at, muted_by = n.muted_by, due_at = n.due_at
-                from unnest({groups.Select(one => one.Group.Id).ToArray()}, {Times(groups.Select(one => one.Verdict.LastToldAt))},
-                    {new NpgsqlParameter { Value = groups.Select(one => one.Group.MutedBy).ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text }},
-                    {Times(groups.Select(one => one.Verdict.DueAt))}) as n (id, last_told_at, muted_by, due_at)
+                from unnest({groups.Select(one => one.Group.Id).ToArray()}, {Queries.Times(groups.Select(one => one.Verdict.LastToldAt))},
+                    {Queries.Texts(groups.Select(one => one.Group.MutedBy))},
+                    {Queries.Times(groups.Select(one => one.Verdict.DueAt))}) as n (id, last_told_at, muted_by, due_at)
                 where g.id = n.id
                 """, ct);
         }
     }
-
-    private static NpgsqlParameter Times(IEnumerable<DateTimeOffset?> times) => new() { Value = times.ToArray(), NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz };
 
     private static AlertGroup Read(NpgsqlDataReader row) => new(
         row.GetGuid(0), row.GetString(1), row.GetString(2), row.GetString(3), JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(4))!,

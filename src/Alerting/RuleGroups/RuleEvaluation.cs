@@ -239,11 +239,7 @@ public sealed partial class RuleEvaluation(
                 changed.RemoveAll(one => one.Turn.Group.IsDoubtful);
             }
 
-            foreach (var one in changed)
-            {
-                await WriteAsync(tx, one, now, ct);
-            }
-
+            await WriteAsync(tx, changed, now, ct);
             await SaveAsync(tx, changed, ct);
             await tx.CommitAsync(ct);
         }
@@ -275,24 +271,35 @@ public sealed partial class RuleEvaluation(
         }
     }
 
-    private async Task WriteAsync(NpgsqlTransaction tx, Judged one, DateTimeOffset now, CancellationToken ct)
+    private async Task WriteAsync(NpgsqlTransaction tx, List<Judged> changed, DateTimeOffset now, CancellationToken ct)
     {
-        var active = new Dictionary<Labels, ActiveAlert>(one.Active);
-        foreach (var (move, alert) in one.Step.Changes)
+        var over = new List<(Guid Alert, DateTimeOffset EndsAt, string Reason)>();
+        var begun = new List<(Dictionary<Labels, ActiveAlert> Active, ActiveAlert Alert, Alert Fired)>();
+        foreach (var one in changed)
         {
-            switch (move)
+            var active = new Dictionary<Labels, ActiveAlert>(one.Active);
+            foreach (var (move, alert) in one.Step.Changes)
             {
-                case AlertMove.Fired:
-                    var id = await alerts.FireAsync(tx, Describe(one.Rule.Rule, alert, one.Values.GetValueOrDefault(alert.Labels, double.NaN), one.Turn.At, now), ct);
-                    active[alert.Labels] = alert with { AlertId = id };
-                    break;
-                case AlertMove.Resolved when alert.AlertId is { } open:
-                    await alerts.ResolveAsync(tx, open, one.Turn.At, Over, now, ct);
-                    break;
+                switch (move)
+                {
+                    case AlertMove.Fired:
+                        begun.Add((active, alert, Describe(one.Rule.Rule, alert, one.Values.GetValueOrDefault(alert.Labels, double.NaN), one.Turn.At, now)));
+                        break;
+                    case AlertMove.Resolved when alert.AlertId is { } open:
+                        over.Add((open, one.Turn.At, Over));
+                        break;
+                }
             }
+
+            one.Active = active;
         }
 
-        one.Active = active;
+        await alerts.ResolveAllAsync(tx, over, now, ct);
+        var ids = await alerts.FireAllAsync(tx, begun.ConvertAll(one => one.Fired), ct);
+        foreach (var (one, id) in begun.Zip(ids))
+        {
+            one.Active[one.Alert.Labels] = one.Alert with { AlertId = id };
+        }
     }
 
     internal static Alert Describe(QueryRule rule, ActiveAlert alert, double value, DateTimeOffset at, DateTimeOffset now)

@@ -82,7 +82,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
         }
     }
 
-    internal static string OverOf(Rule rule) => rule.Condition switch { null => Over, Condition.Absence => CameBack, _ => CeasedToHold };
+    internal static string OverOf(Condition? condition) => condition switch { null => Over, Condition.Absence => CameBack, _ => CeasedToHold };
 
     public void Committed()
     {
@@ -101,66 +101,78 @@ public sealed partial class EvaluateRulesOnEventsStored(
     {
         var (windows, created) = await WindowStore.LockAsync(tx, groups, ct);
         counts.Created(created);
+        var at = clock.GetUtcNow();
         var saved = new List<StoredWindow>(groups.Count);
+        var ended = new List<(Guid Alert, DateTimeOffset EndsAt, string Reason)>();
+        var passed = new List<(Alert Alert, DateTimeOffset EndsAt, string Reason)>();
+        var began = new List<(int Window, Alert Alert)>();
         foreach (var group in groups)
         {
-            saved.Add(await AddAsync(tx, group, windows[group.Key], now, ct));
+            var (window, news) = Add(group, windows[group.Key], now);
+            var reason = OverOf(group.Rule.Condition);
+            Alert? begun = null;
+            foreach (var one in news)
+            {
+                switch (one)
+                {
+                    case WindowNews.Began(var episode):
+                        begun = Describe(group, episode, at);
+                        break;
+                    case WindowNews.Ended(var until) when begun is not null:
+                        passed.Add((begun, BatchMatch.Time(until), reason));
+                        begun = null;
+                        break;
+                    case WindowNews.Ended(var until):
+                        ended.Add((window.AlertId!.Value, BatchMatch.Time(until), reason));
+                        window = window with { AlertId = null };
+                        break;
+                    case WindowNews.Passed(var episode):
+                        passed.Add((Describe(group, episode, at), BatchMatch.Time(episode.Until), reason));
+                        break;
+                }
+            }
+
+            if (begun is not null)
+            {
+                began.Add((saved.Count, begun));
+            }
+
+            saved.Add(window);
+        }
+
+        // In the order of their times: of one label set, an episode ends before the next one begins.
+        _told = ended.Count + passed.Count + began.Count > 0;
+        await alerts.ResolveAllAsync(tx, ended, at, ct);
+        await alerts.FirePassedAsync(tx, passed, at, ct);
+        var fired = await alerts.FireAllAsync(tx, began.ConvertAll(one => one.Alert), ct);
+        foreach (var (one, alert) in began.Zip(fired))
+        {
+            saved[one.Window] = saved[one.Window] with { AlertId = alert };
         }
 
         await WindowStore.SaveAsync(tx, saved, ct);
     }
 
-    private async Task<StoredWindow> AddAsync(NpgsqlTransaction tx, GroupHits group, StoredWindow window, long now, CancellationToken ct)
+    // The alert of the window is still the one from before the news.
+    private (StoredWindow Window, IReadOnlyList<WindowNews> News) Add(GroupHits group, StoredWindow window, long now)
     {
         var shape = WindowShape.Of(group.Rule, options);
         var place = clocks.Position(group.Realm, group.Source, _match.Sources.GetValueOrDefault((group.Realm, group.Source), group.Newest), now);
         var (counted, news) = new EventWindow(window.Hits, window.Latest, window.AlertId is not null).Add(group.Hits, place, shape);
-        var alert = window.AlertId;
-        foreach (var one in news)
-        {
-            switch (one)
-            {
-                case WindowNews.Ended ended:
-                    await EndAsync(tx, group.Rule, alert!.Value, ended.Until, ct);
-                    break;
-                case WindowNews.Began began:
-                    alert = await FireAsync(tx, group, began.Episode, ct);
-                    break;
-                case WindowNews.Passed passed:
-                    _told = true;
-                    var at = clock.GetUtcNow();
-                    await alerts.FirePassedAsync(tx, Describe(group, passed.Episode, at), BatchMatch.Time(passed.Episode.Until), OverOf(group.Rule), at, ct);
-                    break;
-            }
-        }
-
         var newest = counted.Hits[^1].At;
         // A sender that lags behind its source's other senders lags with the rest of its events, too.
         var lag = Math.Max(0, place - newest);
-        return window with
+        return (window with
         {
             Source = group.Newest >= newest ? group.Source : window.Source,
             Hits = counted.Hits,
             Latest = counted.Latest,
-            AlertId = alert,
             Position = newest + lag,
             SeenAt = now,
             ResolveAt = counted.Latest?.Until + lag,
             ForgetAt = newest + shape.Reach + shape.Rest + shape.Lateness + lag,
             FireAt = shape.Condition is Condition.Absence ? newest + shape.Length + lag : null,
-        };
-    }
-
-    private async Task<Guid> FireAsync(NpgsqlTransaction tx, GroupHits group, Episode episode, CancellationToken ct)
-    {
-        _told = true;
-        return await alerts.FireAsync(tx, Describe(group, episode, clock.GetUtcNow()), ct);
-    }
-
-    private Task EndAsync(NpgsqlTransaction tx, Rule rule, Guid alert, long until, CancellationToken ct)
-    {
-        _told = true;
-        return alerts.ResolveAsync(tx, alert, BatchMatch.Time(until), OverOf(rule), clock.GetUtcNow(), ct);
+        }, news);
     }
 
     internal static Alert Describe(GroupHits group, Episode episode, DateTimeOffset now)

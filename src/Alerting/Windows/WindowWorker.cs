@@ -90,16 +90,7 @@ public sealed partial class WindowWorker(
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         var ended = await WindowStore.TakeEndedAsync(tx, places, at, ct);
-        foreach (var episode in ended)
-        {
-            await alerts.ResolveAsync(tx, episode.AlertId, BatchMatch.Time(episode.Until), episode.Condition switch
-            {
-                null => EvaluateRulesOnEventsStored.Over,
-                Condition.Absence => EvaluateRulesOnEventsStored.CameBack,
-                _ => EvaluateRulesOnEventsStored.CeasedToHold,
-            }, now, ct);
-        }
-
+        await alerts.ResolveAllAsync(tx, ended.ConvertAll(episode => (episode.AlertId, BatchMatch.Time(episode.Until), EvaluateRulesOnEventsStored.OverOf(episode.Condition))), now, ct);
         await tx.CommitAsync(ct);
         return ended.Count;
     }
@@ -116,14 +107,17 @@ public sealed partial class WindowWorker(
             _rules = (version, (await RuleStore.ListAllAsync(tx, ct)).ToDictionary(rule => rule.Id));
         }
 
-        foreach (var window in silent)
+        var silences = silent.ConvertAll(window =>
         {
             var rule = _rules.ById[window.Rule];
             var from = window.Newest + rule.WindowSeconds * 1_000_000L;
             var silence = new Episode(from, from + (long)options.Patience.TotalMicroseconds, 0);
-            var group = new GroupHits(rule, window.Realm, window.Values);
-            var alert = await alerts.FireAsync(tx, EvaluateRulesOnEventsStored.Describe(group, silence, now), ct);
-            await WindowStore.SaveSilentAsync(tx, window, silence, alert, ct);
+            return (Window: window, Silence: silence, Alert: EvaluateRulesOnEventsStored.Describe(new GroupHits(rule, window.Realm, window.Values), silence, now));
+        });
+        var fired = await alerts.FireAllAsync(tx, silences.ConvertAll(one => one.Alert), ct);
+        foreach (var (one, alert) in silences.Zip(fired))
+        {
+            await WindowStore.SaveSilentAsync(tx, one.Window, one.Silence, alert, ct);
         }
 
         await tx.CommitAsync(ct);
