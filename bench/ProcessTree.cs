@@ -22,10 +22,10 @@ internal static class ProcessTree
         return tree;
     }
 
-    /// <summary>Processor seconds that each program of the tree has used so far.</summary>
+    /// <summary>Processor seconds that each program of the tree has used so far, those of its ended children included: PostgreSQL has a process per connection.</summary>
     public static Dictionary<string, double> ProcessorSecondsOf(int root) =>
         Of(root).GroupBy(NameOf).ToDictionary(group => group.Key, group => group.Sum(pid =>
-            StatOf(pid) is { Length: > 12 } stat ? (double.Parse(stat[11], CultureInfo.InvariantCulture) + double.Parse(stat[12], CultureInfo.InvariantCulture)) / TicksPerSecond : 0));
+            StatOf(pid) is { Length: > 14 } stat ? stat[11..15].Sum(ticks => double.Parse(ticks, CultureInfo.InvariantCulture)) / TicksPerSecond : 0));
 
     public static string NameOf(int pid)
     {
@@ -59,7 +59,7 @@ internal static class ProcessTree
         }
     }
 
-    // The fields after the program's name, which may hold spaces: state, parent, …, user time (12th), system time (13th).
+    // The fields after the program's name, which may hold spaces: state, parent, …, user time (12th), system time (13th), and those of children that have ended.
     private static string[] StatOf(int pid)
     {
         try

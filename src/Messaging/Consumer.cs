@@ -80,6 +80,7 @@ internal sealed partial class ConsumerWorker<TMessage, TConsumer>(
     // Ends when the channel does. Whatever was not acknowledged by then comes again.
     private async Task ConsumeAsync(CancellationToken ct)
     {
+        metrics.Starts(_queue);
         await using var channel = await broker.OpenChannelAsync(ct);
         await channel.BasicQosAsync(0, (ushort)options.Prefetch, global: false, ct);
         var closed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -238,8 +239,13 @@ internal sealed class ConsumerMetrics : IDisposable
 
     public void Handled(string queue, TimeSpan duration) => _duration.Record(duration.TotalSeconds, new KeyValuePair<string, object?>("queue", queue));
 
-    public void Failed(string queue, bool last) =>
-        _failures.Add(1, new KeyValuePair<string, object?>("queue", queue), new KeyValuePair<string, object?>("last", last ? "true" : "false"));
+    /// <summary>Counted from zero: a series that begins with its first failure would show no increase.</summary>
+    public void Starts(string queue) => Add(queue, last: true, 0);
+
+    public void Failed(string queue, bool last) => Add(queue, last, 1);
+
+    private void Add(string queue, bool last, int count) =>
+        _failures.Add(count, new KeyValuePair<string, object?>("queue", queue), new KeyValuePair<string, object?>("last", last ? "true" : "false"));
 
     public void Dispose() => _meter.Dispose();
 }

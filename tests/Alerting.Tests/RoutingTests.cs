@@ -167,6 +167,25 @@ public sealed class RoutingTests
     [InlineData("", null)]
     public void A_duration_is(string text, int? seconds) => Assert.Equal(seconds, AlertDuration.Parse(text)?.TotalSeconds);
 
+    [Theory]
+    [InlineData("critical", "critical")]
+    [InlineData("page", "critical")]
+    [InlineData("HIGH", "high")]
+    [InlineData("error", "high")]
+    [InlineData("warning", "medium")]
+    [InlineData("medium", "medium")]
+    [InlineData("", "medium")]
+    [InlineData("whatever", "medium")]
+    [InlineData("low", "low")]
+    [InlineData("info", "info")]
+    public void Where_nobody_wrote_anything_the_severity_decides_in_whatever_words(string label, string receiver)
+    {
+        var root = RoutingConfig.Default(_ => ["email"]).Route;
+
+        Assert.Equal([receiver], Routing.Routing.Match(root, Labels.Of([("alertname", "Anything"), ("severity", label)])).Select(route => route.Receiver));
+        Assert.Equal(receiver, Alerting.RuleGroups.QueryRule.SeverityOf(label).Word());
+    }
+
     [Fact]
     public async Task Amtool_accepts_the_export_of_what_anybody_may_write_and_of_the_default()
     {

@@ -42,6 +42,7 @@ public sealed class ExpositionTests(MetricsFixture fixture) : IClassFixture<Metr
         Assert.Contains("\nauth_requests_total{method=\"event\",endpoint=\"login\",status=\"success\"} 3\n", text, StringComparison.Ordinal);
         Assert.Contains("\ntoken_operations_total{operation=\"refresh\",token_type=\"refresh\",status=\"denied\"} 1\n", text, StringComparison.Ordinal);
         Assert.Contains("\nuser_operations_total{operation=\"register\",status=\"failure\"} 1\n", text, StringComparison.Ordinal);
+        Assert.Contains("\npermission_denials_total ", text, StringComparison.Ordinal);
         Assert.Contains("\ndrift_detections_total{severity=\"high\",status=\"detected\"} 1\n", text, StringComparison.Ordinal);
         Assert.DoesNotContain("dance", text, StringComparison.Ordinal);
         Assert.All(SeedsEight, name => Assert.Contains($"# HELP {name} ", text, StringComparison.Ordinal));

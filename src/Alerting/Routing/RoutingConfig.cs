@@ -62,25 +62,34 @@ public sealed record RoutingConfig(
 
     /// <summary>
     /// What holds where nobody wrote anything: each alert on its own and at once, over the channels of the settings that its severity
-    /// deserves.
+    /// deserves. The words are those that <see cref="RuleGroups.QueryRule.SeverityOf"/> knows; an alert that says nothing of the kind is
+    /// medium.
     /// </summary>
     public static RoutingConfig Default(Func<Severity, IReadOnlyList<string>> channels)
     {
-        Severity[] severities = [Severity.Critical, Severity.High, Severity.Medium, Severity.Low];
+        (Severity Severity, string Words)[] urgent = [(Severity.Critical, "critical|page"), (Severity.High, "high|error"), (Severity.Low, "low"), (Severity.Info, "info")];
         return new RoutingConfig(
             new Route
             {
-                Receiver = Severity.Info.Word(),
+                Receiver = Severity.Medium.Word(),
                 GroupBy = [RouteMatch.AllLabels],
                 GroupWait = TimeSpan.Zero,
                 GroupInterval = TimeSpan.FromMinutes(5),
                 RepeatInterval = TimeSpan.FromHours(4),
-                Routes = [.. severities.Select(severity => new Route { Receiver = severity.Word(), Matchers = [new Matcher("severity", MatchKind.Equal, severity.Word())] })],
+                Routes = [.. urgent.Select(one => new Route { Receiver = one.Severity.Word(), Matchers = [new Matcher("severity", MatchKind.Regex, $"(?i:{one.Words})")] })],
             },
-            [.. severities.Append(Severity.Info).Select(severity => new RoutingReceiver(severity.Word(), channels(severity)))],
-            [],
+            [.. Enum.GetValues<Severity>().Select(severity => new RoutingReceiver(severity.Word(), channels(severity)))],
+            [
+                // The detections say who and where; the rules over counters see the same only from afar.
+                SameCause("brute_force|credential_stuffing|password_spray|distributed_spray", "PotentialBruteForceAttack"),
+                SameCause("token_revocation", "TokenRevocationSpike"),
+                SameCause("drift_detected", "ConfigurationDrift"),
+            ],
             [],
             []);
+
+        static InhibitRule SameCause(string detections, string rule) =>
+            new([new Matcher(RuleGroups.RuleLabels.AlertName, MatchKind.Regex, detections)], [new Matcher(RuleGroups.RuleLabels.AlertName, MatchKind.Equal, rule)], [RuleGroups.RuleLabels.Realm]);
     }
 
     /// <summary>Everything that is wrong with it, each with its place and the remedy.</summary>

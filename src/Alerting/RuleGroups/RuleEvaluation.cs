@@ -200,7 +200,7 @@ public sealed partial class RuleEvaluation(
                 var answer = Task.Run(() => metricsClient.EvaluateRulesAsync(new RuleQueries([new(group.Realm, text, at.ToUnixTimeMilliseconds())]), ct), ct).GetAwaiter().GetResult().Answers[0];
                 return answer.Error is { } failure ? throw new Templates.TemplateFunctionException(failure) : [.. answer.Series!.Select(series => ((IReadOnlyDictionary<string, string>)RuleLabels.Words(series.Labels), series.Value))];
             }
-            catch (Exception error) when (error is HttpRequestException or RestEase.ApiException)
+            catch (Exception error) when (error is HttpRequestException or RestEase.ApiException || (error is OperationCanceledException && !ct.IsCancellationRequested))
             {
                 throw new Templates.TemplateFunctionException(error.Message);
             }

@@ -124,7 +124,7 @@ public sealed class TemplateFunctions(
             "humanizePercentage" => GoFormat.General(NumberOf(arguments[0]) * 100, 4) + "%",
             "humanizeTimestamp" => NumberOf(arguments[0]) is var at && !double.IsFinite(at) ? GoFormat.General(at, 4) : Print(Time(at)),
             "toTime" => Time(NumberOf(arguments[0])),
-            "toDuration" => TimeSpan.FromSeconds(NumberOf(arguments[0])),
+            "toDuration" => Span(NumberOf(arguments[0])),
             "now" => now.ToUnixTimeMilliseconds() / 1000.0,
             "parseDuration" => Duration(TextOf(arguments[0])),
             "pathPrefix" => externalUrl.AbsolutePath.TrimEnd('/'),
@@ -334,7 +334,11 @@ public sealed class TemplateFunctions(
     private static string QueryEscape(string text) => Uri.EscapeDataString(text).Replace("%20", "+", StringComparison.Ordinal);
 
     private static DateTimeOffset Time(double seconds) =>
-        Math.Abs(seconds) < 253_402_300_799 ? DateTimeOffset.UnixEpoch.AddSeconds(seconds) : throw new TemplateFunctionException($"{GoFormat.Shortest(seconds)} cannot be represented as a timestamp since it overflows");
+        seconds is > -62_135_596_800 and < 253_402_300_799 ? DateTimeOffset.UnixEpoch.AddSeconds(seconds) : throw new TemplateFunctionException($"{GoFormat.Shortest(seconds)} cannot be represented as a timestamp since it overflows");
+
+    // As wide as a duration of Go: 292 years.
+    private static TimeSpan Span(double seconds) =>
+        Math.Abs(seconds) < 9_223_372_036 ? TimeSpan.FromSeconds(seconds) : throw new TemplateFunctionException($"{GoFormat.Shortest(seconds)} cannot be represented as a duration since it overflows");
 
     private static double Duration(string text)
     {

@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace Platform.Alerting.Templates;
 
@@ -236,8 +237,9 @@ public sealed class TemplateRun
         {
             return function.Name == "tmpl" ? Nested(function.At, arguments) : _functions.Call(function.Name, arguments);
         }
-        catch (TemplateFunctionException error)
+        catch (Exception error) when (error is TemplateFunctionException or ArithmeticException or ArgumentException or FormatException or InvalidCastException or RegexMatchTimeoutException)
         {
+            // Whatever a value does to a function: the template is at fault, and nothing else must suffer from it.
             throw Fail(function.At, $"error calling {function.Name}: {error.Message}");
         }
     }

@@ -36,13 +36,15 @@ public static class EventCounters
         // Without _total a counter's name is refused by promtool, so these two say no type.
         ("webhook_delivery_success", "untyped", "Successful webhook deliveries.", "webhook_deliver", "success"),
         ("webhook_delivery_failure", "untyped", "Failed webhook deliveries.", "webhook_deliver", "failure"),
+        ("permission_denials_total", "counter", "Requests of known users for what they may not do.", "permission_denied", null),
         ("user_registrations_total", "counter", "Number of completed user registrations.", "register", "success"),
     ];
 
     /// <summary>The families that the totals of one realm, or of several realms together, make.</summary>
     public static List<MetricFamily> From(IReadOnlyList<ActionTotal> totals)
     {
-        var sums = new SortedDictionary<(string Action, string Outcome), long>();
+        // Shown before the first one, too: rules ask for the increase.
+        var sums = new SortedDictionary<(string Action, string Outcome), long> { [("token_revoke", "success")] = 0, [("config_drift", "failure")] = 0 };
         foreach (var total in totals)
         {
             sums[(total.Action, total.Outcome)] = sums.GetValueOrDefault((total.Action, total.Outcome)) + total.Total;
