@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Platform.Alerting.Routing;
+using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.PromQL;
 using Platform.Testing;
