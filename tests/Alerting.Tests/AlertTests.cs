@@ -44,6 +44,18 @@ public sealed class AlertTests
     public void An_alert_never_ends_before_it_began() => Assert.Equal(Noon, Firing().Resolve(Anna, Noon.AddHours(-1)).EndsAt);
 
     [Fact]
+    public void A_group_key_is_bounded_and_still_tells_things_apart()
+    {
+        var (one, other) = (new string('ä', 4_000) + "1", new string('ä', 4_000) + "2");
+
+        Assert.Equal("short", Alert.BoundKey("short"));
+        Assert.InRange(Encoding.UTF8.GetByteCount(Alert.BoundKey(one)), Alert.LongestKey - 3, Alert.LongestKey);
+        Assert.StartsWith("ää", Alert.BoundKey(one), StringComparison.Ordinal);
+        Assert.NotEqual(Alert.BoundKey(one), Alert.BoundKey(other));
+        Assert.Equal(Alert.BoundKey(one), Alert.BoundKey(Alert.BoundKey(one)));
+    }
+
+    [Fact]
     public void The_fingerprint_is_that_of_Prometheus() =>
         Assert.Equal("507a62d79ee76c9a", Fingerprint.Of(new Dictionary<string, string> { ["name"] = "garland, briggs", ["fear"] = "love is not enough" }));
 

@@ -95,6 +95,23 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
     }
 
     [Fact]
+    public async Task Alerts_of_the_platform_are_out_of_reach_whatever_the_labels_of_a_push()
+    {
+        using var raised = await world.Moderator.PostAsJsonAsync("api/v1/monitoring/alerts/create", new { name = "OursAlone", severity = "high", message = "The original", source = "manual" }, Ct);
+        Assert.Equal(HttpStatusCode.Created, raised.StatusCode);
+        var ours = Assert.Single(await world.AlertsAsync("OursAlone"));
+        var labels = ours.GetProperty("labels").EnumerateObject().ToDictionary(label => label.Name, label => label.Value.GetString());
+
+        await PostAsync(Pushed, new[] { new { labels, endsAt = DateTimeOffset.UtcNow.AddSeconds(-1) } });
+        await PostAsync(Pushed, new[] { new { labels, annotations = new { summary = "A fake" } } });
+
+        var both = await world.AlertsAsync("OursAlone");
+        Assert.Equal(["api", "manual"], both.Select(alert => alert.GetProperty("source").GetString()).Order());
+        var still = both.Single(alert => alert.GetProperty("source").GetString() == "manual");
+        Assert.Equal((ours.GetProperty("id").GetString(), "firing", ours.GetProperty("annotations").GetRawText()), (still.GetProperty("id").GetString(), still.GetProperty("state").GetString(), still.GetProperty("annotations").GetRawText()));
+    }
+
+    [Fact]
     public async Task A_realm_neither_sees_nor_ends_the_alerts_of_another()
     {
         using var foreign = world.Client(Role.Moderator, "abroad");

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Serialization;
 using Platform.Alerting.Notifications;
@@ -60,8 +61,11 @@ public sealed record AlertAct(string? By, DateTimeOffset At, string? Reason);
 /// acknowledged to firing when that had an end; every change is one of the functions below, which know neither clock nor store. Whether it
 /// is suppressed lies across these states: see <see cref="SuppressedBy"/>.
 /// </summary>
-/// <param name="Fingerprint">Identity of <see cref="Labels"/>, as Prometheus and Alertmanager compute it. No two open alerts of a realm share one.</param>
-/// <param name="GroupKey">Equal for all episodes of the same thing; incidents are opened by it.</param>
+/// <param name="Fingerprint">
+/// Identity of <see cref="Labels"/>, as Prometheus and Alertmanager compute it. No two open alerts of a realm share one, but that one that
+/// was pushed (<see cref="AlertSource.Api"/>) may stand beside one of the platform's own.
+/// </param>
+/// <param name="GroupKey">Equal for all episodes of the same thing; incidents are opened by it. Bounded: see <see cref="BoundKey"/>.</param>
 /// <param name="GroupLabels">The part of the labels that tells this group from others of its rule.</param>
 /// <param name="EventTags">Tags that the events behind the alert share.</param>
 /// <param name="StartsAt">Event time of the crossing.</param>
@@ -98,6 +102,9 @@ public sealed record Alert(
     DateTimeOffset? AcknowledgedUntil = null,
     IReadOnlyList<Suppression>? SuppressedBy = null)
 {
+    /// <summary>Longest group key in bytes of UTF-8: databases have indexes over it, here and in Incidents.</summary>
+    public const int LongestKey = 1_000;
+
     [JsonIgnore]
     public bool IsOpen => State != AlertState.Resolved;
 
@@ -123,8 +130,27 @@ public sealed record Alert(
     {
         var labels = new Dictionary<string, string>(identity) { ["severity"] = severity.Word() };
         return new Alert(
-            Guid.CreateVersion7(now), realm, Alerts.Fingerprint.Of(labels), groupKey, ruleId, name, severity, source, AlertState.Firing,
+            Guid.CreateVersion7(now), realm, Alerts.Fingerprint.Of(labels), BoundKey(groupKey), ruleId, name, severity, source, AlertState.Firing,
             labels, groupLabels, annotations, eventTags, value, threshold, startsAt, now, null, null, null, why, generatorUrl, expiresAt);
+    }
+
+    /// <summary>The key itself, or when it is longer than <see cref="LongestKey"/>, its beginning and a hash of the whole.</summary>
+    public static string BoundKey(string groupKey)
+    {
+        var bytes = Encoding.UTF8.GetBytes(groupKey);
+        if (bytes.Length <= LongestKey)
+        {
+            return groupKey;
+        }
+
+        var hash = "…" + Convert.ToHexStringLower(SHA256.HashData(bytes));
+        var end = LongestKey - Encoding.UTF8.GetByteCount(hash);
+        while ((bytes[end] & 0xC0) == 0x80)
+        {
+            end--; // inside a character
+        }
+
+        return Encoding.UTF8.GetString(bytes, 0, end) + hash;
     }
 
     /// <summary>The alert as it is told: a copy of this moment.</summary>

@@ -28,7 +28,7 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
         generator_url, expires_at, acknowledged_until, suppressed_by::text
         """;
 
-    /// <summary>Begins an episode. When the same label set is already open, that alert goes on and nobody is told twice.</summary>
+    /// <summary>Begins an episode. When the same label set is already open, that alert goes on and nobody is told twice; pushed ones and others are apart.</summary>
     /// <returns>The id of the open alert.</returns>
     public async Task<Guid> FireAsync(NpgsqlTransaction tx, Alert alert, CancellationToken ct) => (await FireAllAsync(tx, [alert], ct))[0];
 
@@ -39,6 +39,11 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
         if (fired.Count == 0)
         {
             return [];
+        }
+
+        if (fired.Any(alert => alert.Source != fired[0].Source))
+        {
+            throw new ArgumentException("Alerts of different sources are fired apart.", nameof(fired));
         }
 
         var begun = await InsertAsync(tx, fired, ct);
@@ -159,7 +164,7 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 
     /// <summary>The newest alert of a group, open or not.</summary>
     public Task<Alert?> FindLatestOfGroupAsync(NpgsqlTransaction tx, string realm, string groupKey, CancellationToken ct) =>
-        tx.FindAsync($"select {Columns} from alerts where realm = {realm} and group_key = {groupKey} order by fired_at desc, id desc limit 1 for update", Read, ct);
+        tx.FindAsync($"select {Columns} from alerts where realm = {realm} and group_key = {Alert.BoundKey(groupKey)} order by fired_at desc, id desc limit 1 for update", Read, ct);
 
     public Task<List<Alert>> ListAsync(AlertFilter filter, Cursor? after, int limit, CancellationToken ct)
     {
@@ -217,7 +222,7 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
                 with ordinality as n (id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels, group_labels, annotations, event_tags,
                     value, threshold, starts_at, fired_at, ends_at, resolved_at, resolve_reason, why, generator_url, expires_at, place)
             order by realm, fingerprint, place
-            on conflict (realm, fingerprint) where state <> 'resolved' do nothing
+            on conflict (realm, fingerprint, (source = 'api')) where state <> 'resolved' do nothing
             returning id
             """, row => row.GetGuid(0), ct)];
 
@@ -225,12 +230,12 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
     }
 
     // What is raised again goes on, and when its sender has to repeat itself, for as long as that says.
-    private static async Task<Dictionary<(string Realm, string Fingerprint), Guid>> GoOnAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> again, CancellationToken ct)
+    private static async Task<Dictionary<(string Realm, string Fingerprint), Guid>> GoOnAsync(NpgsqlTransaction tx, List<Alert> again, CancellationToken ct)
     {
         var open = await tx.QueryAsync($"""
             select a.realm, a.fingerprint, a.id
             from unnest({again.Select(alert => alert.Realm).ToArray()}, {again.Select(alert => alert.Fingerprint).ToArray()}) as n (realm, fingerprint) join alerts a using (realm, fingerprint)
-            where a.state <> 'resolved' order by a.id for update of a
+            where a.state <> 'resolved' and (a.source = 'api') = {again[0].Source == AlertSource.Api} order by a.id for update of a
             """, row => (Labels: (row.GetString(0), row.GetString(1)), Id: row.GetGuid(2)), ct);
         var ids = open.DistinctBy(one => one.Id).ToDictionary(one => one.Labels, one => one.Id);
         var prolonged = again.Where(alert => alert.ExpiresAt is not null && ids.ContainsKey((alert.Realm, alert.Fingerprint))).ToList();

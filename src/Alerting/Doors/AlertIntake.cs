@@ -10,6 +10,7 @@ namespace Platform.Alerting.Doors;
 /// <summary>
 /// Takes pushed alerts in, all of a request in one transaction. The label set is the identity: repeated, an alert goes on and its expiry
 /// moves; told to be over, it resolves; unknown and over, nothing happens. So a request that comes twice changes nothing the second time.
+/// Alerts of the platform itself, whatever their labels, are out of reach from here.
 /// </summary>
 public sealed class AlertIntake(NpgsqlDataSource db, AlertStore alerts, Flusher flusher, DoorOptions options, TimeProvider clock)
 {
@@ -30,7 +31,7 @@ public sealed class AlertIntake(NpgsqlDataSource db, AlertStore alerts, Flusher 
 
         await tx.CommitAsync(ct);
         flusher.Wake();
-        return left == 0 ? null : $"{left} new alerts were left out: the realm {realm} has {options.MaxOpen} open ones. End some, or raise ALERT_PUSH_MAX_OPEN.";
+        return left == 0 ? null : $"{left} new alerts were left out: the realm {realm} has {options.MaxOpen} open ones that were pushed. End some, or raise ALERT_PUSH_MAX_OPEN.";
     }
 
     // Each label set once. Returns how many new ones there was no room for.
@@ -38,7 +39,8 @@ public sealed class AlertIntake(NpgsqlDataSource db, AlertStore alerts, Flusher 
     {
         var open = (await tx.QueryAsync($"""
             select fingerprint, id from alerts
-            where realm = {realm} and fingerprint = any({pushed.Select(alert => alert.Fingerprint).ToArray()}) and state <> 'resolved' order by id for update
+            where realm = {realm} and fingerprint = any({pushed.Select(alert => alert.Fingerprint).ToArray()}) and source = 'api' and state <> 'resolved'
+            order by id for update
             """, row => (Fingerprint: row.GetString(0), Id: row.GetGuid(1)), ct)).ToDictionary(one => one.Fingerprint, one => one.Id);
         var known = pushed.ToLookup(alert => open.ContainsKey(alert.Fingerprint));
         await alerts.ResolveAllAsync(tx, [.. known[true].Where(alert => alert.EndsAt is not null).Select(alert => (open[alert.Fingerprint], alert.EndsAt!.Value, $"{sender} told that it is over."))], now, ct);
@@ -52,11 +54,15 @@ public sealed class AlertIntake(NpgsqlDataSource db, AlertStore alerts, Flusher 
 
         var dismissed = await DismissedAsync(tx, realm, fresh, ct);
         fresh.RemoveAll(alert => dismissed.Contains((alert.Fingerprint, alert.StartsAt)));
-        var room = options.MaxOpen - await tx.FindAsync($"select count(*)::int from alerts where realm = {realm} and state <> 'resolved'", row => row.GetInt32(0), ct);
+        var room = await RoomAsync(tx, realm, ct);
         var taken = fresh.Take(Math.Max(room, 0)).ToList();
         await alerts.FireAllAsync(tx, taken.ConvertAll(alert => alert.Fire(realm, now)), ct);
         return fresh.Count - taken.Count;
     }
+
+    /// <summary>How many more pushed alerts the realm may have open.</summary>
+    internal async Task<int> RoomAsync(NpgsqlTransaction tx, string realm, CancellationToken ct) =>
+        options.MaxOpen - await tx.FindAsync($"select count(*)::int from alerts where realm = {realm} and source = 'api' and state <> 'resolved'", row => row.GetInt32(0), ct);
 
     // What a person resolved stays so while its sender goes on about the same episode; its next one has another beginning.
     private static async Task<HashSet<(string, DateTimeOffset)>> DismissedAsync(NpgsqlTransaction tx, string realm, IEnumerable<PushedAlert> unknown, CancellationToken ct)

@@ -65,7 +65,7 @@ public static class AlertmanagerApi
         }
 
         var now = clock.GetUtcNow();
-        var read = list.EnumerateArray().Select((one, i) => PushedAlert.Read(one, $"[{i}]", options.ResolveTimeout, now)).ToList();
+        var read = list.EnumerateArray().Select((one, i) => PushedAlert.Read(one, $"[{i}]", options.ResolveTimeout, options.MaxAlertCharacters, now)).ToList();
         // As in Alertmanager, what is right is taken in even beside what is wrong.
         var leftOut = await intake.TakeAsync(caller.RealmOfNewData, [.. read.Select(one => one.Alert).OfType<PushedAlert>()], "Its sender", ct);
         var faults = read.Select(one => one.Fault).OfType<string>().Take(20).ToList();

@@ -34,7 +34,7 @@ public static class PagerDutyDoor
     }
 
     private static async Task<IResult> EnqueueAsync(
-        HttpRequest request, IntegrationKeyStore keys, AlertStore alerts, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        HttpRequest request, IntegrationKeyStore keys, AlertStore alerts, AlertIntake intake, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         if (await PushedBody.ReadAsync(request, MaxBytes, ct) is not { ValueKind: JsonValueKind.Object } body)
         {
@@ -60,12 +60,17 @@ public static class PagerDutyDoor
             return Invalid([.. errors]);
         }
 
-        await ApplyAsync(key, told, alerts, db, now, ct);
+        if (!await ApplyAsync(key, told, alerts, intake, db, now, ct))
+        {
+            return Results.Json(new EventAnswer("throttle exceeded", "Too many alerts are open. End some, or raise ALERT_PUSH_MAX_OPEN."), statusCode: StatusCodes.Status429TooManyRequests);
+        }
+
         flusher.Wake();
         return Results.Json(new EventAnswer("success", "Event processed", told.DedupKey), statusCode: StatusCodes.Status202Accepted);
     }
 
-    private static async Task ApplyAsync(IntegrationKey key, ToldEvent told, AlertStore alerts, NpgsqlDataSource db, DateTimeOffset now, CancellationToken ct)
+    // False: there is no room for one more.
+    private static async Task<bool> ApplyAsync(IntegrationKey key, ToldEvent told, AlertStore alerts, AlertIntake intake, NpgsqlDataSource db, DateTimeOffset now, CancellationToken ct)
     {
         var by = $"integration:{key.Name}";
         var groupKey = $"{key.Realm}/pagerduty:{key.Id}/{told.DedupKey}";
@@ -76,6 +81,8 @@ public static class PagerDutyDoor
         var latest = await alerts.FindLatestOfGroupAsync(tx, key.Realm, groupKey, ct);
         switch (told.Action)
         {
+            case "trigger" when latest is not { IsOpen: true } && await intake.RoomAsync(tx, key.Realm, ct) <= 0:
+                return false;
             case "trigger" when latest is not { IsOpen: true }:
                 await alerts.FireAsync(tx, Describe(key, told, groupKey, now), ct);
                 break;
@@ -89,6 +96,7 @@ public static class PagerDutyDoor
 
         await IntegrationKeyStore.UsedAsync(tx, key.Id, now, ct);
         await tx.CommitAsync(ct);
+        return true;
     }
 
     // An event that was found to be right; all but the first two only of a trigger.

@@ -22,7 +22,11 @@ public sealed class DoorOptions
     [Setting("ALERT_PUSH_MAX_BYTES"), Range(1_024, 256 * 1024 * 1024)]
     public int MaxBytes { get; init; } = 4 * 1024 * 1024;
 
-    /// <summary>Open alerts of a realm beyond which no new ones are pushed; known ones are still prolonged and ended.</summary>
+    /// <summary>Largest pushed alert, characters of all its labels and annotations together.</summary>
+    [Setting("ALERT_PUSH_MAX_ALERT_CHARACTERS"), Range(1_024, 1_048_576)]
+    public int MaxAlertCharacters { get; init; } = 65_536;
+
+    /// <summary>Open pushed alerts of a realm beyond which no new ones are taken; known ones are still prolonged and ended.</summary>
     [Setting("ALERT_PUSH_MAX_OPEN"), Range(1, 10_000_000)]
     public int MaxOpen { get; init; } = 50_000;
 
@@ -72,7 +76,8 @@ public sealed record PushedAlert(
 
     /// <summary>An alert of Alertmanager's API, or of a webhook of Alertmanager or Grafana; null with the reason when it is none.</summary>
     /// <param name="timeout">How long one without an end fires; null: until its end is told.</param>
-    public static (PushedAlert? Alert, string? Fault) Read(JsonElement json, string place, TimeSpan? timeout, DateTimeOffset now)
+    /// <param name="longest">Characters of all labels and annotations together.</param>
+    public static (PushedAlert? Alert, string? Fault) Read(JsonElement json, string place, TimeSpan? timeout, int longest, DateTimeOffset now)
     {
         if (json.ValueKind != JsonValueKind.Object)
         {
@@ -95,6 +100,11 @@ public sealed record PushedAlert(
         if (labels.Count == 0)
         {
             return (null, $"{place}.labels: at least one label is needed.");
+        }
+
+        if (labels.Concat(annotations).Sum(pair => pair.Key.Length + pair.Value.Length) is var length && length > longest)
+        {
+            return (null, $"{place}: {length} characters of labels and annotations; at most {longest} are taken (ALERT_PUSH_MAX_ALERT_CHARACTERS).");
         }
 
         if (!Time(json, "startsAt", out var startsAt) || !Time(json, "endsAt", out var endsAt))

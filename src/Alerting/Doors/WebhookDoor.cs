@@ -38,7 +38,7 @@ public static class WebhookDoor
         var pushed = new List<PushedAlert>();
         foreach (var (i, one) in list.EnumerateArray().Index())
         {
-            var (alert, fault) = PushedAlert.Read(one, $"alerts[{i}]", null, now);
+            var (alert, fault) = PushedAlert.Read(one, $"alerts[{i}]", null, options.MaxAlertCharacters, now);
             if (alert is not null)
             {
                 pushed.Add(alert);

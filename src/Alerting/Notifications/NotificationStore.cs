@@ -59,6 +59,9 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
         }
 
         metrics.Written(notifications.Count);
+        // One content goes to several channels.
+        var texts = notifications.Select(one => one.Content).Distinct<NotificationContent>(ReferenceEqualityComparer.Instance).ToDictionary(
+            content => content, content => JsonSerializer.Serialize(content, WireJson.Options), (IEqualityComparer<NotificationContent>)ReferenceEqualityComparer.Instance);
         // A channel is the realm's own, or that of all realms. Some are not to be told of the end; a test is told in any case.
         await tx.ExecuteAsync($"""
             insert into notifications (id, alert_ids, realm, group_key, channel_realm, channel, kind, status, urgency, content, state, next_attempt_at, created_at)
@@ -66,7 +69,7 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
             from unnest(
                 {ids}, {Each(one => $"{{{string.Join(',', one.Content.Alerts.Where(alert => alert.Id != Guid.Empty).Select(alert => alert.Id))}}}")}, {Each(one => one.Realm)},
                 {Each(one => one.Content.GroupKey)}, {Each(one => one.Channel)}, {Each(one => one.Kind)}, {Each(one => Word(one.Content.Status))},
-                {Each(one => (short)one.Content.Severity())}, {Each(one => JsonSerializer.Serialize(one.Content, WireJson.Options))})
+                {Each(one => (short)one.Content.Severity())}, {Each(one => texts[one.Content])})
                 with ordinality as n (id, alert_ids, realm, group_key, channel, kind, status, urgency, content, place)
             left join lateral (select realm, send_resolved from channels where name = n.channel and realm in (n.realm, '*') order by realm = '*' limit 1) c on true
             where n.status = 'firing' or n.kind = 'test' or coalesce(c.send_resolved, true)

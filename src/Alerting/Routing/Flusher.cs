@@ -36,6 +36,7 @@ public sealed partial class Flusher(
 {
     private const int NewsAtOnce = 500;
     private const int GroupsAtOnce = 500;
+    private const int AlertsAtOnce = 500;
     private const int MostOthers = 10_000;
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
 
@@ -266,6 +267,24 @@ public sealed partial class Flusher(
             return 0;
         }
 
+        var written = 0;
+        // So many groups at a time that the texts of their alerts stay in bounds, however large each is.
+        for (var (from, to, alerts) = (0, 0, 0); from < telling.Count; (from, alerts) = (to, 0))
+        {
+            while (to < telling.Count && (to == from || alerts < AlertsAtOnce))
+            {
+                alerts += telling[to++].Verdict.Tellings.Sum(told => Math.Min(options.MostAlerts, told.Firing.Count + told.Resolved.Count));
+            }
+
+            written += await WriteSomeAsync(tx, telling[from..to], table, now, ct);
+        }
+
+        return written + await EscalateAsync(tx, telling.ConvertAll(one => (one.Group, one.Verdict)), table, now, ct);
+    }
+
+    private async Task<int> WriteSomeAsync(
+        NpgsqlTransaction tx, IReadOnlyList<(AlertGroup Group, GroupVerdict Verdict, bool Empty)> telling, RoutingTable table, DateTimeOffset now, CancellationToken ct)
+    {
         // Of a large group more is loaded than one notification lists, never all of it.
         var wanted = telling.SelectMany(one => one.Verdict.Tellings.SelectMany(told => Chosen(told, one.Verdict).Select(choice => choice.Id))).Distinct().ToArray();
         var alerts = (await AlertStore.GetAsync(tx, wanted, ct)).ToDictionary(alert => alert.Id);
@@ -290,7 +309,7 @@ public sealed partial class Flusher(
         }
 
         await notifications.EnqueueAsync(tx, outgoing, now, ct);
-        return outgoing.Count + await EscalateAsync(tx, telling.ConvertAll(one => (one.Group, one.Verdict)), table, now, ct);
+        return outgoing.Count;
     }
 
     /// <summary>Whoever is told for the first time through a receiver with a policy, or again because nobody ended it in time, begins to climb.</summary>

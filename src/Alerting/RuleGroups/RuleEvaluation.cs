@@ -33,6 +33,7 @@ public sealed partial class RuleEvaluation(
     private const int SamplesAtOnce = 5_000;
     private const int MostValues = 1_000;
     private const int QueriesOfTemplates = 200;
+    private const int CharactersAtOnce = 1_000_000;
 
     private readonly IReadOnlyDictionary<string, string> _externalLabels = options.ExternalWords();
     private readonly Uri _externalUrl = new(notificationOptions.ExternalUrl is { Length: > 0 } url ? url : "http://localhost:8080");
@@ -79,7 +80,7 @@ public sealed partial class RuleEvaluation(
         IReadOnlyList<RuleAnswer> answers;
         try
         {
-            answers = (await metricsClient.EvaluateRulesAsync(new RuleQueries(queries), ct)).Answers;
+            answers = await AskAsync(queries, ct);
             await source.AnsweredAsync(ct);
         }
         catch (Exception error) when (error is HttpRequestException or RestEase.ApiException || (error is OperationCanceledException && !ct.IsCancellationRequested))
@@ -98,6 +99,35 @@ public sealed partial class RuleEvaluation(
 
         metrics.RulesEvaluated(rules.Count, judged.Count(one => one.Rule.Error is not null));
         return judged;
+    }
+
+    // In as many requests as their size needs, so that long expressions of one group are refused to nobody.
+    private async Task<IReadOnlyList<RuleAnswer>> AskAsync(List<RuleQuery> queries, CancellationToken ct)
+    {
+        var answers = new List<RuleAnswer>(queries.Count);
+        while (answers.Count < queries.Count)
+        {
+            var characters = 0;
+            var some = queries.Skip(answers.Count).TakeWhile((query, index) => (characters += query.Query.Length) <= CharactersAtOnce || index == 0).ToList();
+            answers.AddRange((await metricsClient.EvaluateRulesAsync(new RuleQueries(some), ct)).Answers);
+        }
+
+        return answers;
+    }
+
+    /// <summary>Shows people that the evaluation of a group breaks off, and why: its rules have that error, and keep the state they had.</summary>
+    internal async Task FailedAsync(Guid evaluator, GroupTurn turn, string reason, CancellationToken ct)
+    {
+        var group = turn.Group.Group;
+        metrics.RulesEvaluated(group.Rules.Count, group.Rules.Count);
+        try
+        {
+            await RuleGroupStore.NoteFailureAsync(db, evaluator, group, $"the evaluation broke off: {reason.Replace('\0', '\uFFFD')}", turn.At, ct);
+        }
+        catch (Exception error) when (!ct.IsCancellationRequested)
+        {
+            NotNoted(group.Name, error.GetBaseException().Message);
+        }
     }
 
     private Judged Judge(GroupTurn turn, RunningRule running, RuleAnswer answer, CancellationToken ct)
@@ -438,6 +468,9 @@ public sealed partial class RuleEvaluation(
 
     [LoggerMessage(LogLevel.Warning, "The rule {Rule} of group {Group} could not be evaluated: {Reason}")]
     private partial void EvaluationFailed(string group, string rule, string reason);
+
+    [LoggerMessage(LogLevel.Warning, "That the evaluation of the group {Group} broke off could not be noted: {Reason}")]
+    private partial void NotNoted(string group, string reason);
 
     [LoggerMessage(LogLevel.Warning, "{Samples} samples that rules made could not be stored: {Reason}")]
     private partial void SeriesNotWritten(int samples, string reason);

@@ -124,6 +124,13 @@ public sealed class RuleGroupStore(NpgsqlDataSource db)
         returning r.group_id
         """, row => row.GetGuid(0), ct);
 
+    /// <summary>Notes that a group could not be evaluated at all, as the error of each of its rules.</summary>
+    public static Task NoteFailureAsync(NpgsqlDataSource db, Guid evaluator, RuleGroup group, string reason, DateTimeOffset at, CancellationToken ct) =>
+        db.ExecuteAsync($"""
+            update rule_group_runs set evaluated_at = {at}, errors = {Json(group.Rules.ToDictionary(rule => rule.Id, _ => reason))}
+            where group_id = {group.Id} and owner = {evaluator} and version = {group.Version}
+            """, ct);
+
     /// <summary>A lost note of an evaluation that changed nothing costs nothing, so its commit does not wait for the disk.</summary>
     public static Task NeedNotLastAsync(NpgsqlTransaction tx, CancellationToken ct) => tx.ExecuteAsync($"set local synchronous_commit to off", ct);
 

@@ -169,7 +169,7 @@ public sealed partial class RuleWorker(
                 continue;
             }
 
-            if (group.Stages > 1 || group.Took > SlowGroup)
+            if (group.Stages > 1 || group.Took > SlowGroup || group.IsAlone)
             {
                 batches.Add([turn]);
                 continue;
@@ -227,13 +227,23 @@ public sealed partial class RuleWorker(
         {
             await Task.Yield();
             await evaluation.RunAsync(_id, turns, ct);
+            if (turns is [var alone])
+            {
+                alone.Group.IsAlone = false;
+            }
         }
         catch (Exception error) when (!ct.IsCancellationRequested)
         {
+            // Which of them is at fault shows when each is evaluated alone.
             EvaluationFailed(turns.Count, error.GetBaseException().Message);
             foreach (var turn in turns)
             {
-                turn.Group.IsDoubtful = true;
+                (turn.Group.IsDoubtful, turn.Group.IsAlone) = (true, true);
+            }
+
+            if (turns is [var culprit])
+            {
+                await evaluation.FailedAsync(_id, culprit, error.GetBaseException().Message, ct);
             }
         }
         catch (OperationCanceledException)

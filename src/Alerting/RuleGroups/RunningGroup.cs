@@ -16,6 +16,7 @@ internal sealed class RunningGroup
     public RunningGroup(RuleGroup group, RuleGroupOptions options, IEnumerable<StoredRuleAlert> alerts, RunningGroup? before)
     {
         Group = group;
+        IsAlone = before?.IsAlone ?? false;
         _interval = group.Interval ?? options.Interval;
         _phase = PhaseOf(group, _interval);
         var stored = alerts.GroupBy(alert => alert.RuleId).ToDictionary(of => of.Key, of => of.Select(alert => alert.Alert).ToDictionary(alert => alert.Labels));
@@ -46,6 +47,9 @@ internal sealed class RunningGroup
 
     /// <summary>The copy may not be what the database has; it is read again before the next evaluation.</summary>
     public bool IsDoubtful { get; set; }
+
+    /// <summary>A request or transaction that it shared with other groups failed: until it has been evaluated alone, it does no harm to others.</summary>
+    public bool IsAlone { get; set; }
 
     public DateTimeOffset Next { get; private set; }
 

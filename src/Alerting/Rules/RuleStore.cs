@@ -28,6 +28,9 @@ public sealed class RuleStore(NpgsqlDataSource db)
     public static Task LockForChangeAsync(NpgsqlTransaction tx, CancellationToken ct) =>
         tx.ExecuteAsync($"select pg_advisory_xact_lock({Lock})", ct);
 
+    public static Task<int> CountAsync(NpgsqlTransaction tx, string realm, CancellationToken ct) =>
+        tx.FindAsync($"select count(*)::int from rules where realm = {realm}", row => row.GetInt32(0), ct);
+
     public static Task<List<Rule>> ListAllAsync(NpgsqlTransaction tx, CancellationToken ct) =>
         tx.QueryAsync($"select {Columns} from rules", Read, ct);
 

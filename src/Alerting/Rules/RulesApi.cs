@@ -79,6 +79,11 @@ public static class RulesApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleStore.LockForChangeAsync(tx, ct);
+        if (await RuleStore.CountAsync(tx, realm, ct) is var count && count >= windows.MaxRules)
+        {
+            return TypedResults.Problem($"The realm {realm} has {count} rules over events, and each is asked of every event. Delete some, or raise ALERT_MAX_EVENT_RULES.", statusCode: StatusCodes.Status409Conflict, title: "Too many rules");
+        }
+
         if (!await rules.InsertAsync(tx, rule, ct))
         {
             return NameTaken(rule);

@@ -20,6 +20,10 @@ public sealed class WindowOptions
     [Setting("ALERT_MAX_GROUPS_PER_RULE"), Range(1, 10_000_000)]
     public int MaxGroups { get; init; } = 100_000;
 
+    /// <summary>Rules over events that a realm may have, those of the platform not counted.</summary>
+    [Setting("ALERT_MAX_EVENT_RULES"), Range(1, 100_000)]
+    public int MaxRules { get; init; } = 1_000;
+
     /// <summary>Hits that are kept of one group, the newest; never fewer than twice what the rule needs. It also bounds how many different values are told apart.</summary>
     [Setting("ALERT_MAX_HITS_PER_WINDOW"), Range(100, 100_000)]
     public int MaxHits { get; init; } = 1_000;

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Platform.Postgres;
 using Platform.Testing;
 
 namespace Platform.Alerting.Tests.RuleGroups;
@@ -208,6 +209,33 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         Assert.Equal("error", (await world.AlertsAsync("ManyToMany"))[0].GetProperty("labels").GetProperty("reason").GetString());
         Assert.Equal("no_data", (await world.AlertsAsync("NoSuchThing"))[0].GetProperty("labels").GetProperty("reason").GetString());
         Assert.Empty(await world.AlertsAsync("TooMany"));
+    }
+
+    [Fact]
+    public async Task A_group_whose_writes_fail_is_evaluated_alone_says_so_and_harms_no_other()
+    {
+        // Stands for whatever a database may refuse.
+        await world.Db.ExecuteAsync($"""
+            create function refuse_poison() returns trigger language plpgsql as $$ begin if new.name = 'Poisonous' then raise exception 'poison is refused'; end if; return new; end $$
+            """, Ct);
+        await world.Db.ExecuteAsync($"create trigger refuse_poison before insert on alerts for each row execute function refuse_poison()", Ct);
+        await world.SampleAsync("poison_level", 1);
+        await world.ImportAsync("""
+            groups:
+              - name: poisonous
+                interval: 1s
+                rules: [{alert: Poisonous, expr: poison_level > 0}]
+              - name: beside poison
+                interval: 1s
+                rules: [{alert: BesidePoison, expr: poison_level > 0, labels: {severity: high}}]
+            """);
+
+        await world.Receiver.WaitAsync("BesidePoison", 1);
+        var error = await Eventually.GetAsync(async () => (await world.RulesAsync("?rule_group[]=poisonous"))[0].GetProperty("rules")[0].GetProperty("lastError").GetString() is { Length: > 0 } said ? said : null);
+
+        Assert.Contains("poison is refused", error, StringComparison.Ordinal);
+        await world.Db.ExecuteAsync($"drop trigger refuse_poison on alerts", Ct);
+        await world.Receiver.WaitAsync("Poisonous", 1);
     }
 
     [Fact]
