@@ -161,72 +161,11 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
         return escalations.ConvertAll(one => one with { Steps = [.. steps[one.Id]] });
     }
 
-    // Everybody that a step's targets mean at this moment, each channel once.
-    private async Task<IReadOnlyList<Told>> ReachAsync(NpgsqlTransaction tx, EscalationStep step, Alert alert, DateTimeOffset now, CancellationToken ct)
-    {
-        var told = new List<Told>();
-        foreach (var target in step.Targets)
-        {
-            switch (target.Type)
-            {
-                case TargetType.Channel:
-                    Add(new Told($"{target}", null, target.Name, now, ""));
-                    break;
-                case TargetType.User:
-                    await AddUserAsync($"{target}", target.Name);
-                    break;
-                case TargetType.Schedule:
-                    if (await OnCallStore.FindAsync(tx, PlanKind.Schedule, alert.Realm, target.Name, ct) is not { } plan)
-                    {
-                        Add(new Told($"{target}", null, null, null, "there is no such schedule"));
-                        break;
-                    }
-
-                    var overrides = await OnCallStore.OverridesAsync(tx, [plan.Id], now, now.AddTicks(10), ct);
-                    if (plan.As<Schedule>().WhoIsOnCall([.. overrides.Select(one => one.Override)], now) is { } user)
-                    {
-                        await AddUserAsync($"{target}", user);
-                    }
-                    else
-                    {
-                        Add(new Told($"{target}", null, null, null, "nobody is on call"));
-                    }
-
-                    break;
-            }
-        }
-
-        return told;
-
-        void Add(Told one)
-        {
-            if (one.Channel is null || told.All(other => other.Channel != one.Channel))
-            {
-                told.Add(one);
-            }
-        }
-
-        async Task AddUserAsync(string target, string name)
-        {
-            if (await OnCallStore.FindAsync(tx, PlanKind.User, alert.Realm, name, ct) is not { } plan)
-            {
-                Add(new Told(target, name, null, null, "there is no such user"));
-                return;
-            }
-
-            var urgency = options.UrgencyOf(alert.Severity);
-            var calls = plan.As<OnCallUser>().Calls(urgency, now);
-            foreach (var call in calls)
-            {
-                Add(new Told(target, name, PersonalChannels.NameOf(name, call.Method), call.At, call.Reason));
-            }
-
-            if (calls.Count == 0)
-            {
-                Add(new Told(target, name, null, null, $"has no contact method for {WireJson.Name(urgency.ToString())} urgency"));
-            }
-        }
-    }
+    private Task<IReadOnlyList<Told>> ReachAsync(NpgsqlTransaction tx, EscalationStep step, Alert alert, DateTimeOffset now, CancellationToken ct) =>
+        new Reach(
+            (kind, name) => OnCallStore.FindAsync(tx, kind, alert.Realm, name, ct),
+            async schedule => [.. (await OnCallStore.OverridesAsync(tx, [schedule.Id], now, now.AddTicks(10), ct)).Select(one => one.Override)])
+        .AtAsync(step, options.UrgencyOf(alert.Severity), now);
 
     // To every channel that was told that it fires. Times in documents are finer than those in columns, hence the millisecond.
     private async Task TellResolvedAsync(NpgsqlTransaction tx, Guid[] escalations, string policy, Alert alert, DateTimeOffset now, CancellationToken ct)

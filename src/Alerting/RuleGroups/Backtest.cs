@@ -10,23 +10,28 @@ namespace Platform.Alerting.RuleGroups;
 /// <param name="EndedAt">Null: it was still active at the end of the range.</param>
 /// <param name="Seconds">How long it fired, within the range.</param>
 /// <param name="Value">When it fired, or began; null for what is no finite number.</param>
+/// <param name="Paged">Who would have been told of it, and when; null for what never fired.</param>
 public sealed record BacktestEpisode(
-    IReadOnlyDictionary<string, string> Labels, IReadOnlyDictionary<string, string> Annotations, DateTimeOffset ActiveAt, DateTimeOffset? FiredAt, DateTimeOffset? EndedAt, double Seconds, double? Value);
+    IReadOnlyDictionary<string, string> Labels, IReadOnlyDictionary<string, string> Annotations, DateTimeOffset ActiveAt, DateTimeOffset? FiredAt, DateTimeOffset? EndedAt, double Seconds, double? Value,
+    IReadOnlyList<BacktestPage>? Paged = null);
 
 /// <param name="Evaluations">How often the rule was evaluated.</param>
 /// <param name="Fired">Alerts that fired.</param>
 /// <param name="Pending">Alerts that did not come so far.</param>
 /// <param name="FiringSeconds">Of all alerts together.</param>
 /// <param name="Episodes">In order of their beginning; the first thousand of them.</param>
-public sealed record BacktestResult(int Evaluations, int Fired, int Pending, double FiringSeconds, IReadOnlyList<BacktestEpisode> Episodes);
+/// <param name="Paged">Who would have been told about these episodes, most messages first.</param>
+/// <param name="PagedIsWhole">False when there were too many messages to follow all of them.</param>
+public sealed record BacktestResult(
+    int Evaluations, int Fired, int Pending, double FiringSeconds, IReadOnlyList<BacktestEpisode> Episodes, IReadOnlyList<BacktestPaged>? Paged = null, bool PagedIsWhole = true);
 
 /// <summary>The backtest passes a limit, or the expression cannot be evaluated; the message says what to do.</summary>
 public sealed class BacktestException(string message) : Exception(message);
 
 /// <summary>
 /// What a rule would have done: the same state machine that runs live, over stored samples, step by step. Samples are asked in pieces, so
-/// that memory stays bounded whatever the range. The rule begins inactive at the start of the range. Over stored data there is no failing
-/// data source, and an empty step counts as "the condition does not hold", whatever the rule's policies are.
+/// that memory stays bounded whatever the range. The rule begins inactive at the start of the range. A rule with a policy for no data is
+/// asked in each step whether its selectors found anything, as live; a data source that fails has no place in stored data.
 /// </summary>
 public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, NotificationOptions notificationOptions) : IDisposable
 {
@@ -48,10 +53,12 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
         try
         {
             var run = new Run(rule, realm, options, notificationOptions);
+            var known = rule.NoData == AbsencePolicy.Resolve ? null : Known(rule.Expr);
             for (var start = from; start <= to; start += StepsAtOnce * step)
             {
                 var end = start + (StepsAtOnce - 1) * step is var last && last < to ? last : to;
-                run.Take(await AskAsync(rule, realm, start, end, step, ct), start, end, step);
+                var found = known is null ? null : known.Length == 0 ? [] : await AskAsync(known, realm, start, end, step, ct);
+                run.Take(await AskAsync(rule.Expr, realm, start, end, step, ct), found, start, end, step);
             }
 
             return run.Result(to);
@@ -64,11 +71,19 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
 
     public void Dispose() => _free.Dispose();
 
-    private async Task<IReadOnlyList<PrometheusSeries>> AskAsync(QueryRule rule, string realm, DateTimeOffset start, DateTimeOffset end, TimeSpan step, CancellationToken ct)
+    /// <summary>An expression that has a value whenever a selector of <paramref name="expr"/> finds a sample; empty when it has no selector.</summary>
+    internal static string Known(string expr) => string.Join(" or ", Selectors.Of(Parser.Parse(expr), TimeSpan.Zero).Select(reach =>
+    {
+        var selector = reach.Selector with { Shift = new TimeShift(-reach.Latest, reach.Anchor) };
+        var range = reach.Latest - reach.Earliest;
+        return range == TimeSpan.Zero ? $"group({Printer.Print(selector)})" : $"group(present_over_time({Printer.Print(new Expr.MatrixSelector(selector, range))}))";
+    }).Distinct());
+
+    private async Task<IReadOnlyList<PrometheusSeries>> AskAsync(string query, string realm, DateTimeOffset start, DateTimeOffset end, TimeSpan step, CancellationToken ct)
     {
         try
         {
-            return (await metrics.QueryRangeAsync(realm, rule.Expr, start, end, step.TotalSeconds, ct)).Data.Series;
+            return (await metrics.QueryRangeAsync(realm, query, start, end, step.TotalSeconds, ct)).Data.Series;
         }
         catch (RestEase.ApiException error) when ((int)error.StatusCode is 400 or 422)
         {
@@ -85,8 +100,11 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
         private IReadOnlyDictionary<Labels, ActiveAlert> _active = new Dictionary<Labels, ActiveAlert>();
         private int _evaluations;
 
-        public void Take(IReadOnlyList<PrometheusSeries> matrix, DateTimeOffset start, DateTimeOffset end, TimeSpan step)
+        /// <param name="known">Has a point wherever samples were found; null when nobody asks.</param>
+        public void Take(IReadOnlyList<PrometheusSeries> matrix, IReadOnlyList<PrometheusSeries>? known, DateTimeOffset start, DateTimeOffset end, TimeSpan step)
         {
+            // Points lie on the grid of the steps.
+            var places = known?.SelectMany(series => series.Points).Select(point => (int)Math.Round((point.At - start) / step)).ToHashSet();
             var flat = matrix.Select(series => series.Labels.OrderBy(label => label.Key, StringComparer.Ordinal).SelectMany(label => (string[])[label.Key, label.Value]).ToArray()).ToArray();
             var next = new int[matrix.Count];
             for (var at = start; at <= end; at += step)
@@ -106,11 +124,11 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
                     }
                 }
 
-                Step(values, at);
+                Step(values, at, places is null || places.Contains((int)Math.Round((at - start) / step)));
             }
         }
 
-        private void Step(List<RuleSeries> values, DateTimeOffset at)
+        private void Step(List<RuleSeries> values, DateTimeOffset at, bool isKnown)
         {
             _evaluations++;
             var templates = new RuleTemplates(static _ => [], _externalUrl, _externalLabels, at);
@@ -125,7 +143,14 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
                 throw new BacktestException($"At {at:O}: {error.Message}");
             }
 
-            var step = RuleMachine.Next(rule, _active, new RuleFinding.Hits(hits), at);
+            RuleFinding finding = new RuleFinding.Hits(hits);
+            if (values.Count == 0 && !isKnown)
+            {
+                var own = RuleLabels.NothingKnown(rule, realm, "no_data", templates);
+                (finding, hits[own], samples[own]) = (new RuleFinding.NoData(own), double.NaN, RuleLabels.Words(own));
+            }
+
+            var step = RuleMachine.Next(rule, _active, finding, at);
             var active = step.Changes.Count == 0 ? step.Active : new Dictionary<Labels, ActiveAlert>(step.Active);
             foreach (var (move, alert) in step.Changes)
             {

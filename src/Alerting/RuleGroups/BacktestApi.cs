@@ -20,15 +20,18 @@ public sealed record BacktestBody(string? Kind, JsonElement? Rule, JsonElement? 
 public sealed record BacktestDifference(IReadOnlyList<BacktestEpisode> Added, IReadOnlyList<BacktestEpisode> Removed, double FiringSeconds);
 
 /// <param name="Before">Null without a rule to compare with.</param>
-/// <param name="Paged">Who would have been paged.</param>
 public sealed record BacktestAnswer(
-    string Kind, DateTimeOffset From, DateTimeOffset To, double StepSeconds, BacktestResult After, BacktestResult? Before, BacktestDifference? Difference, IReadOnlyList<string>? Paged);
+    string Kind, DateTimeOffset From, DateTimeOffset To, double StepSeconds, BacktestResult After, BacktestResult? Before, BacktestDifference? Difference)
+{
+    /// <summary>Who would have been paged by the new rule.</summary>
+    public IReadOnlyList<BacktestPaged> Paged => After.Paged ?? [];
+}
 
 /// <summary><c>POST …/rules/backtest</c>: what a rule would have done, and what an edit would have changed. Nothing is stored and nobody is told.</summary>
 public static class BacktestApi
 {
     public static async Task<IResult> RunAsync(
-        BacktestBody body, Caller caller, Backtest backtest, EventBacktest events, RuleGroupStore store, RuleStore rules, RuleGroupOptions options, TimeProvider clock, CancellationToken ct)
+        BacktestBody body, Caller caller, Backtest backtest, EventBacktest events, BacktestPaging paging, RuleGroupStore store, RuleStore rules, RuleGroupOptions options, TimeProvider clock, CancellationToken ct)
     {
         var realm = body.Realm ?? caller.Realm;
         if (!caller.Reaches(realm))
@@ -38,7 +41,7 @@ public static class BacktestApi
 
         if (body.Kind == "events")
         {
-            return await events.AnswerAsync(body, realm, caller, rules, Compare, clock, ct);
+            return await events.AnswerAsync(body, realm, caller, rules, paging, Compare, clock, ct);
         }
 
         var faults = new List<RuleFault>();
@@ -67,9 +70,9 @@ public static class BacktestApi
         to = new DateTimeOffset(to.UtcTicks - to.UtcTicks % step.Ticks, TimeSpan.Zero);
         try
         {
-            var after = await backtest.RunAsync(rule!, realm, from, to, step, ct);
-            var former = before is null ? null : await backtest.RunAsync(before, realm, from, to, step, ct);
-            return TypedResults.Ok(Envelope.Of(new BacktestAnswer("query", from, to, step.TotalSeconds, after, former, former is null ? null : Compare(after, former), null)));
+            var after = await paging.FillAsync(await backtest.RunAsync(rule!, realm, from, to, step, ct), realm, to, ct);
+            var former = before is null ? null : await paging.FillAsync(await backtest.RunAsync(before, realm, from, to, step, ct), realm, to, ct);
+            return TypedResults.Ok(Envelope.Of(new BacktestAnswer("query", from, to, step.TotalSeconds, after, former, former is null ? null : Compare(after, former))));
         }
         catch (BacktestException error)
         {

@@ -38,6 +38,7 @@ public static class RuleGroupsApi
         builder.Services.AddSingleton<DataSource>();
         builder.Services.AddSingleton<DataSignals>();
         builder.Services.AddSingleton<Backtest>();
+        builder.Services.AddSingleton<BacktestPaging>();
         builder.Services.AddHostedService<RuleFiles>();
         builder.Services.AddHostedService<RuleWorker>();
         return builder;

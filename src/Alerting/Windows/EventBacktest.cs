@@ -57,7 +57,7 @@ public sealed class EventBacktest(IMetricsClient metrics, WindowOptions options,
     /// <summary><c>POST …/rules/backtest</c> with the kind <c>events</c>: rules as <c>POST …/rules</c> takes them, or a stored one as the one before.</summary>
     /// <param name="compare">What the new rule has and the old one has not, and the other way round.</param>
     public async Task<IResult> AnswerAsync(
-        BacktestBody body, string realm, Caller caller, RuleStore rules, Func<BacktestResult, BacktestResult, BacktestDifference> compare, TimeProvider clock, CancellationToken ct)
+        BacktestBody body, string realm, Caller caller, RuleStore rules, BacktestPaging paging, Func<BacktestResult, BacktestResult, BacktestDifference> compare, TimeProvider clock, CancellationToken ct)
     {
         var errors = new Dictionary<string, string[]>();
         var (now, to) = (clock.GetUtcNow(), body.To ?? clock.GetUtcNow());
@@ -90,9 +90,9 @@ public sealed class EventBacktest(IMetricsClient metrics, WindowOptions options,
 
         try
         {
-            var after = await RunAsync(rule!, realm, from, to, ct);
-            var former = before is null ? null : await RunAsync(before, realm, from, to, ct);
-            return TypedResults.Ok(Envelope.Of(new BacktestAnswer("events", from, to, 0, after, former, former is null ? null : compare(after, former), null)));
+            var after = await paging.FillAsync(await RunAsync(rule!, realm, from, to, ct), realm, to, ct);
+            var former = before is null ? null : await paging.FillAsync(await RunAsync(before, realm, from, to, ct), realm, to, ct);
+            return TypedResults.Ok(Envelope.Of(new BacktestAnswer("events", from, to, 0, after, former, former is null ? null : compare(after, former))));
         }
         catch (BacktestException error)
         {

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Platform.Alerting.RuleGroups;
 using Platform.Postgres;
 using Platform.Testing;
 
@@ -262,6 +263,12 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         var episode = after.GetProperty("episodes")[0];
         Assert.Equal((start.AddMinutes(10), start.AddMinutes(15), start.AddMinutes(20)), (episode.GetProperty("active_at").GetDateTimeOffset(), episode.GetProperty("fired_at").GetDateTimeOffset(), episode.GetProperty("ended_at").GetDateTimeOffset()));
         Assert.Equal((300.0, "9"), (episode.GetProperty("seconds").GetDouble(), episode.GetProperty("annotations").GetProperty("summary").GetString()));
+        // Nobody configured routing: the settings' channel is told at once.
+        var page = Assert.Single(episode.GetProperty("paged").EnumerateArray());
+        Assert.Equal((start.AddMinutes(15), "webhook", "first notification"), (page.GetProperty("at").GetDateTimeOffset(), page.GetProperty("channel").GetString(), page.GetProperty("reason").GetString()));
+        var paged = Assert.Single(answer.GetProperty("paged").EnumerateArray());
+        Assert.Equal(("webhook", 1, 1), (paged.GetProperty("channel").GetString(), paged.GetProperty("messages").GetInt32(), paged.GetProperty("alerts").GetInt32()));
+        Assert.Equal(2, answer.GetProperty("before").GetProperty("paged")[0].GetProperty("messages").GetInt32());
         Assert.Equal(2, answer.GetProperty("before").GetProperty("fired").GetInt32());
         Assert.Equal(start.AddMinutes(40), Assert.Single(answer.GetProperty("difference").GetProperty("removed").EnumerateArray()).GetProperty("fired_at").GetDateTimeOffset());
         Assert.Empty(answer.GetProperty("difference").GetProperty("added").EnumerateArray());
@@ -269,6 +276,41 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { rule = new { alert = "Load", expr = "load_back >" }, from = start }), HttpStatusCode.BadRequest);
         await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { rule = new { alert = "Load", expr = "load_back" }, from = start.AddYears(-20), step = "1s" }), HttpStatusCode.UnprocessableEntity);
     }
+
+    [Theory]
+    [InlineData("resolve", "21m x", "")]
+    [InlineData("keep", "40m x", "")]
+    [InlineData("alert", "40m x", "21m no_data")]
+    public async Task A_backtest_obeys_the_policy_for_no_data(string policy, string ends, string more)
+    {
+        var end = DateTimeOffset.FromUnixTimeSeconds(DateTimeOffset.UtcNow.ToUnixTimeSeconds() / 60 * 60).AddMinutes(-1);
+        var start = end.AddMinutes(-60);
+        // High from minute 10 on, nothing at all from 17 to 39 (the last sample is known for five minutes), low from 40 on; each sample ten seconds before its step.
+        await world.WriteAsync("default", new WrittenSeries(RulesWorld.Sorted($"gap_{policy}", "default", ("host", "x")), [.. Enumerable.Range(0, 61).Where(minute => minute is < 17 or >= 40).Select(minute =>
+            (start.AddMinutes(minute).AddSeconds(-10).ToUnixTimeMilliseconds(), minute is >= 10 and < 40 ? 9.0 : 1.0))]));
+
+        var answer = (await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new
+        {
+            rule = new { alert = "Gap", expr = $"gap_{policy} > 5", no_data = policy },
+            from = start,
+            to = end,
+            step = "1m",
+        }))).GetProperty("data");
+
+        var episodes = answer.GetProperty("after").GetProperty("episodes").EnumerateArray().Select(episode =>
+            (FiredAt: episode.GetProperty("fired_at").GetDateTimeOffset(), EndedAt: episode.GetProperty("ended_at").GetDateTimeOffset(), Labels: episode.GetProperty("labels"))).ToList();
+        Assert.Equal(ends, $"{(episodes[0].EndedAt - start).TotalMinutes:0}m {episodes[0].Labels.GetProperty("host").GetString()}");
+        Assert.Equal(more, string.Join(' ', episodes.Skip(1).Select(episode => $"{(episode.FiredAt - start).TotalMinutes:0}m {episode.Labels.GetProperty("reason").GetString()}")));
+        Assert.All(episodes.Skip(1), episode => Assert.Equal(40, (episode.EndedAt - start).TotalMinutes));
+    }
+
+    [Theory]
+    [InlineData("load > 5", "group(load)")]
+    [InlineData("rate(hits[5m]) > 1 or up == 0", "group(present_over_time(hits[5m])) or group(up)")]
+    [InlineData("load offset 10m > load offset 10m", "group(load offset 10m)")]
+    [InlineData("max_over_time(load[10m:1m] offset 1h) > 2", "group(present_over_time(load[10m] offset 1h))")]
+    [InlineData("vector(1)", "")]
+    public void Whether_anything_is_known_is_asked_of_the_selectors(string expr, string expected) => Assert.Equal(expected, Backtest.Known(expr));
 
     [Fact]
     public async Task A_backtest_of_an_event_rule_reads_the_stored_events()
@@ -290,6 +332,7 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         var episode = Assert.Single(answer.GetProperty("after").GetProperty("episodes").EnumerateArray());
         Assert.Equal((3.0, "u1"), (episode.GetProperty("value").GetDouble(), episode.GetProperty("labels").GetProperty("user_id").GetString()));
         Assert.Equal(120, (episode.GetProperty("fired_at").GetDateTimeOffset() - start).TotalSeconds, 3);
+        Assert.Equal("webhook", Assert.Single(answer.GetProperty("paged").EnumerateArray()).GetProperty("channel").GetString());
         Assert.Equal(2, answer.GetProperty("before").GetProperty("fired").GetInt32());
         Assert.Equal(3_660, (Assert.Single(answer.GetProperty("difference").GetProperty("removed").EnumerateArray()).GetProperty("fired_at").GetDateTimeOffset() - start).TotalSeconds, 3);
         await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules/backtest", RulesWorld.Json(new { kind = "events", rule = new { name = "x" }, from = start }), HttpStatusCode.BadRequest, "backtest");
