@@ -134,6 +134,54 @@ public sealed class ChannelApiTests(ChannelWorld world) : IClassFixture<ChannelW
     }
 
     [Fact]
+    public async Task A_channel_or_policy_that_somebody_names_stays_and_the_answer_says_who()
+    {
+        using var admin = world.Client(Role.Admin, "named");
+        var channel = await MadeAsync(admin, "channels", new { name = "pager", kind = "webhook", settings = new { url = $"{world.Receiver.Url}/pager" } });
+        var policy = await MadeAsync(admin, "escalation-policies", new { name = "climb", steps = new[] { new { targets = new[] { new { type = "channel", name = "pager" } }, escalate_after_seconds = 300 } } });
+        var user = await MadeAsync(admin, "on-call/users", new { name = "anna", contact_methods = new[] { new { name = "phone", type = "webhook", target = $"{world.Receiver.Url}/phone" } } });
+        await RouteAsync(new { route = new { receiver = "duty" }, receivers = new[] { new { name = "duty", channels = (string[])["pager"], escalation_policy = "climb" } } });
+        var phone = (await admin.GetFromJsonAsync<JsonElement>(new Uri("api/v1/monitoring/channels", UriKind.Relative), Ct)).GetProperty("data").GetProperty("items").EnumerateArray().Single(one => one.GetProperty("name").GetString() == "on-call/anna/phone");
+
+        Assert.Equal(
+            "pager is named by receiver duty of the routing of realm named; escalation policy climb of realm named. Name another channel there first.", await DeleteAsync("channels", channel));
+        Assert.Equal("Named by receiver duty of the routing of realm named. Take it out there first.", await DeleteAsync("escalation-policies", policy));
+        Assert.Equal("on-call/anna/phone is named by user anna of realm named. Name another channel there first.", await DeleteAsync("channels", phone));
+
+        // Another channel takes its place: nobody is told into nothing.
+        using var operating = world.Client(Role.Admin, "*");
+        var general = await MadeAsync(operating, "channels", new { name = "pager", kind = "webhook", settings = new { url = $"{world.Receiver.Url}/general-pager" } });
+        Assert.Equal("", await DeleteAsync("channels", channel));
+        Assert.Contains("receiver duty of the routing of realm named; escalation policy climb", await DeleteAsync("channels", general, operating), StringComparison.Ordinal);
+        await RouteAsync(new { route = new { receiver = "duty" }, receivers = new[] { new { name = "duty", channels = (string[])["ntfy"] } } });
+        Assert.Equal("", await DeleteAsync("escalation-policies", policy));
+        Assert.Equal("", await DeleteAsync("channels", general, operating));
+        Assert.Equal("", await DeleteAsync("on-call/users", user));
+
+        async Task<JsonElement> MadeAsync(HttpClient by, string path, object body)
+        {
+            using var answer = await by.PostAsJsonAsync($"api/v1/monitoring/{path}", body, Ct);
+            var text = await answer.Content.ReadAsStringAsync(Ct);
+            Assert.True(answer.StatusCode == HttpStatusCode.Created, text);
+            return JsonElement.Parse(text).GetProperty("data");
+        }
+
+        async Task RouteAsync(object body)
+        {
+            using var answer = await admin.PutAsJsonAsync("api/v1/monitoring/routing", body, Ct);
+            Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync(Ct));
+        }
+
+        async Task<string?> DeleteAsync(string path, JsonElement thing, HttpClient? by = null)
+        {
+            using var answer = await (by ?? admin).DeleteAsync(new Uri($"api/v1/monitoring/{path}/{Id(thing)}", UriKind.Relative), Ct);
+            var text = await answer.Content.ReadAsStringAsync(Ct);
+            Assert.True(answer.StatusCode is HttpStatusCode.NoContent or HttpStatusCode.Conflict, text);
+            return text.Length == 0 ? "" : JsonElement.Parse(text).GetProperty("detail").GetString();
+        }
+    }
+
+    [Fact]
     public async Task The_log_is_searched_and_what_was_given_up_is_tried_again()
     {
         world.Receiver.On("/lost", 404);

@@ -1,5 +1,7 @@
 using System.Text.Json;
 using Npgsql;
+using Platform.Alerting.OnCall;
+using Platform.Alerting.Routing;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
 
@@ -53,9 +55,24 @@ public sealed class ChannelStore(NpgsqlDataSource db, ChannelSecrets secrets, Se
     public Task<long> CountAsync(NpgsqlTransaction tx, string realm, CancellationToken ct) =>
         tx.FindAsync($"select count(*) from channels where realm = {realm}", row => row.GetInt64(0), ct);
 
-    /// <summary>Names of the realm's channels that fall back on this one.</summary>
-    public Task<List<string>> FallingBackOnAsync(NpgsqlTransaction tx, string realm, string name, CancellationToken ct) =>
-        tx.QueryAsync($"select name from channels where (realm = {realm} or {realm} = '*') and fallback = {name} order by name limit 10", row => row.GetString(0), ct);
+    /// <summary>
+    /// Who would tell into nothing without this channel, in words; the first few of each kind. Nobody, when another channel takes its place: the
+    /// one of all realms, or of the settings, that has its name.
+    /// </summary>
+    public async Task<IReadOnlyList<string>> UsersOfAsync(NpgsqlTransaction tx, Channel channel, CancellationToken ct)
+    {
+        var (realm, name) = (channel.Realm, channel.Name);
+        var takesItsPlace = realm == Realm.All ? settings.Find(name) : await FindAsync(tx, Realm.All, name, ct);
+        return takesItsPlace is not null ? [] : [
+            .. await tx.QueryAsync($"""
+                select 'the channel ' || c.name || ' of realm ' || c.realm || ', which falls back on it' from channels c
+                where c.fallback = {name} and c.id <> {channel.Id}
+                    and (c.realm = {realm} or ({realm} = '*' and not exists (select 1 from channels own where own.realm = c.realm and own.name = {name})))
+                order by 1 limit 5
+                """, row => row.GetString(0), ct),
+            .. await RoutingStore.ReceiversOverAsync(tx, realm, name, ct),
+            .. await OnCallStore.TellingOverAsync(tx, realm, name, ct)];
+    }
 
     /// <summary>False when the realm already has a channel of that name.</summary>
     public async Task<bool> InsertAsync(NpgsqlTransaction tx, Channel channel, CancellationToken ct) =>

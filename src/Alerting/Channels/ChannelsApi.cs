@@ -1,6 +1,8 @@
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.OnCall;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.ServiceDefaults;
@@ -173,6 +175,9 @@ public static class ChannelsApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
+        // Nobody begins to name it meanwhile. In the order of everybody who holds both, and before the row.
+        await RoutingStore.LockForChangeAsync(tx, ct);
+        await OnCallStore.LockForChangeAsync(tx, ct);
         if (await channels.FindForChangeAsync(tx, id, ct) is not { } channel)
         {
             return TypedResults.NotFound();
@@ -183,9 +188,9 @@ public static class ChannelsApi
             return Access.ForeignRealm();
         }
 
-        if (await channels.FallingBackOnAsync(tx, channel.Realm, channel.Name, ct) is { Count: > 0 } others)
+        if (await channels.UsersOfAsync(tx, channel, ct) is { Count: > 0 } users)
         {
-            return TypedResults.Problem($"{string.Join(", ", others)} fall back on {channel.Name}. Give them another fallback first.",
+            return TypedResults.Problem($"{channel.Name} is named by {string.Join("; ", users)}. Name another channel there first.",
                 statusCode: StatusCodes.Status409Conflict, title: "The channel is in use");
         }
 

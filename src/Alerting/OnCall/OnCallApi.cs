@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
+using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
 using Platform.ServiceDefaults;
@@ -184,6 +185,7 @@ public static class OnCallApi
     {
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
+        await RoutingStore.LockForChangeAsync(tx, ct);
         await OnCallStore.LockForChangeAsync(tx, ct);
         if (await OnCallStore.FindForChangeAsync(tx, kind, id, ct) is not { } plan)
         {
@@ -195,7 +197,14 @@ public static class OnCallApi
             return Access.ForeignRealm();
         }
 
-        if (await OnCallStore.NamedByAsync(tx, plan, ct) is { Count: > 0 } users)
+        var users = await OnCallStore.NamedByAsync(tx, plan, ct);
+        // A realm's own policy may hide one of all realms, which its receivers climb from then on.
+        if (kind == PlanKind.Policy && (plan.Realm == Realm.All || await OnCallStore.FindAsync(tx, kind, Realm.All, plan.Name, ct) is null))
+        {
+            users.AddRange(await RoutingStore.ReceiversOfPolicyAsync(tx, plan.Realm, plan.Name, ct));
+        }
+
+        if (users.Count > 0)
         {
             return TypedResults.Problem($"Named by {string.Join(", ", users)}. Take it out there first.", statusCode: StatusCodes.Status409Conflict, title: "It is in use");
         }

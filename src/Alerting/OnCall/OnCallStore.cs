@@ -92,6 +92,17 @@ public sealed class OnCallStore(NpgsqlDataSource db)
             order by 1 limit 5
             """, row => row.GetString(0), ct);
 
+    /// <summary>Policies with this channel among their targets, and the person whose contact method it is, in words; the first few.</summary>
+    /// <param name="realm">The channel's: <c>*</c> is reached from everywhere.</param>
+    public static Task<List<string>> TellingOverAsync(NpgsqlTransaction tx, string realm, string channel, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            select case kind when 'user' then 'user ' else 'escalation policy ' end || name || ' of realm ' || realm from on_call_plans p
+            where (p.realm = {realm} or ({realm} = '*' and not exists (select 1 from channels c where c.realm = p.realm and c.name = {channel})))
+                and (p.kind = 'policy' and p.document->'steps' @> {Queries.Jsonb(new[] { new { targets = new[] { new { type = "channel", name = channel } } } }, WireJson.Options)}
+                    or p.kind = 'user' and exists (select 1 from jsonb_array_elements(p.document->'contact_methods') as m where 'on-call/' || p.name || '/' || (m->>'name') = {channel}))
+            order by 1 limit 5
+            """, row => row.GetString(0), ct);
+
     public static Task<int> CountAsync(NpgsqlTransaction tx, PlanKind kind, string realm, CancellationToken ct) =>
         tx.FindAsync($"select count(*)::int from on_call_plans where kind = {Word(kind)} and realm = {realm}", row => row.GetInt32(0), ct);
 

@@ -27,6 +27,11 @@ public sealed class RoutingStore(NpgsqlDataSource db, SettingsChannels channels)
     // Configurations are immutable: a reader has the old table or the new one.
     private RoutingTable? _table;
 
+    private static Sql Receivers => $"""
+        select 'receiver ' || (x->>'name') || ' of the routing of realm ' || r.realm
+        from (select distinct on (realm) realm, config from routing order by realm, version desc) r cross join lateral jsonb_array_elements(r.config->'receivers') as x
+        """;
+
     /// <summary>What holds as the transaction sees it. Loaded again when something changed.</summary>
     public async Task<RoutingTable> TableAsync(NpgsqlTransaction tx, CancellationToken ct)
     {
@@ -49,10 +54,31 @@ public sealed class RoutingStore(NpgsqlDataSource db, SettingsChannels channels)
         return await TableAsync(tx, ct);
     }
 
+    /// <summary>Lets no configuration be stored until the transaction ends. Comes before the locks of on-call plans and of channels.</summary>
+    public static Task LockForChangeAsync(NpgsqlTransaction tx, CancellationToken ct) => tx.ExecuteAsync($"select version from routing_version for update", ct);
+
+    /// <summary>Receivers, in words, that tell over this channel, of the configurations in force; the first few. Those of realms with a channel of their own by this name mean that one.</summary>
+    /// <param name="realm">The channel's: <c>*</c> is reached from everywhere.</param>
+    public static Task<List<string>> ReceiversOverAsync(NpgsqlTransaction tx, string realm, string channel, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            {Receivers} where x->'channels' @> to_jsonb({channel}::text)
+                and (r.realm = {realm} or ({realm} = '*' and not exists (select 1 from channels c where c.realm = r.realm and c.name = {channel})))
+            order by 1 limit 5
+            """, row => row.GetString(0), ct);
+
+    /// <summary>Receivers, in words, that climb this escalation policy, of the configurations in force; the first few.</summary>
+    /// <param name="realm">The policy's: <c>*</c> is reached from everywhere.</param>
+    public static Task<List<string>> ReceiversOfPolicyAsync(NpgsqlTransaction tx, string realm, string policy, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            {Receivers} where x->>'escalation_policy' = {policy}
+                and (r.realm = {realm} or ({realm} = '*' and not exists (select 1 from on_call_plans p where p.realm = r.realm and p.kind = 'policy' and p.name = {policy})))
+            order by 1 limit 5
+            """, row => row.GetString(0), ct);
+
     /// <summary>The newest version of a realm's own; 0 when there is none. No other version comes between until the transaction ends.</summary>
     public static async Task<int> LockVersionAsync(NpgsqlTransaction tx, string realm, CancellationToken ct)
     {
-        await tx.ExecuteAsync($"select version from routing_version for update", ct);
+        await LockForChangeAsync(tx, ct);
         return await tx.FindAsync($"select coalesce(max(version), 0) from routing where realm = {realm}", row => row.GetInt32(0), ct);
     }
 
