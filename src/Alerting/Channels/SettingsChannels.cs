@@ -64,6 +64,10 @@ public sealed class ChannelSettings : IValidatableObject
     [Setting("ALERT_EMAIL_RECIPIENTS")]
     public IReadOnlyList<string> EmailRecipients { get; init; } = [];
 
+    /// <summary>Who gets the daily digest by e-mail, several separated by commas. None: there is no digest.</summary>
+    [Setting("MONITORING_DIGEST_RECIPIENTS")]
+    public IReadOnlyList<string> DigestRecipients { get; init; } = [];
+
     /// <summary>Addresses of Slack's incoming webhooks, several separated by commas.</summary>
     [Setting("ALERT_SLACK_WEBHOOK_URL", Secret = true)]
     public IReadOnlyList<string> SlackUrls { get; init; } = [];
@@ -133,6 +137,9 @@ public sealed class ChannelSettings : IValidatableObject
 /// <summary>The channels of realm <c>*</c> that settings make, by name. They live in the process: the settings are the truth.</summary>
 public sealed class SettingsChannels
 {
+    /// <summary>The channel of the daily digest. No alert goes there unless somebody routes it there.</summary>
+    public const string Digest = "digest";
+
     private readonly Dictionary<string, Channel> _byName = new(StringComparer.Ordinal);
 
     /// <exception cref="SettingsException">Names every setting that is wrong, without its value where that is a secret.</exception>
@@ -146,6 +153,7 @@ public sealed class SettingsChannels
         Add(ChannelKind.Teams, "ALERT_TEAMS_WEBHOOK_URL", [.. settings.TeamsUrls.Select(url => Fields(("url", url)))], smtp);
         Add(ChannelKind.Ntfy, "ALERT_NTFY_TOPIC", settings.NtfyTopic.Length > 0 ? [Fields(("topic", settings.NtfyTopic), ("url", settings.NtfyUrl), ("token", settings.NtfyToken))] : [], smtp);
         Add(ChannelKind.Email, "ALERT_EMAIL_RECIPIENTS", settings.EmailRecipients.Count > 0 ? [Fields(("to", string.Join(',', settings.EmailRecipients)))] : [], smtp);
+        Add(ChannelKind.Email, "MONITORING_DIGEST_RECIPIENTS", settings.DigestRecipients.Count > 0 ? [Fields(("to", string.Join(',', settings.DigestRecipients)))] : [], smtp, Digest);
 
         if (settings.Fallback.Length == 0)
         {
@@ -157,7 +165,7 @@ public sealed class SettingsChannels
             throw new SettingsException($"ALERT_FALLBACK_CHANNEL is \"{settings.Fallback}\": expected the name of a channel of settings ({string.Join(", ", _byName.Keys)}). Change it, or unset it.");
         }
 
-        foreach (var channel in _byName.Values.Where(channel => channel.Name != settings.Fallback).ToArray())
+        foreach (var channel in _byName.Values.Where(channel => channel.Name != settings.Fallback && channel.Name != Digest).ToArray())
         {
             _byName[channel.Name] = channel with { Fallback = settings.Fallback };
         }
@@ -168,9 +176,10 @@ public sealed class SettingsChannels
     public Channel? Find(string name) => _byName.GetValueOrDefault(name);
 
     /// <summary>Names of the channels that an alert of this severity goes to where nobody said otherwise.</summary>
-    public IReadOnlyList<string> For(Severity severity) => DefaultChannels.For(severity, _byName.Values);
+    public IReadOnlyList<string> For(Severity severity) => DefaultChannels.For(severity, _byName.Values.Where(channel => channel.Name != Digest));
 
-    private void Add(ChannelKind kind, string setting, IReadOnlyList<Dictionary<string, string>> several, SmtpSettings smtp)
+    /// <param name="called">Its name; null: that of its kind.</param>
+    private void Add(ChannelKind kind, string setting, IReadOnlyList<Dictionary<string, string>> several, SmtpSettings smtp, string? called = null)
     {
         foreach (var (index, fields) in several.Index())
         {
@@ -179,7 +188,7 @@ public sealed class SettingsChannels
                 throw new SettingsException($"{setting}: number {index + 1} is not usable (it is not shown, because such settings carry secrets). Expected for {fault.Field}: {fault.Expected}");
             }
 
-            var name = WireJson.Name(kind.ToString()) + (index == 0 ? "" : $"-{index + 1}");
+            var name = (called ?? WireJson.Name(kind.ToString())) + (index == 0 ? "" : $"-{index + 1}");
             // The id depends on the name only: it is the same in every replica and after every start.
             var id = new Guid(SHA256.HashData(Encoding.UTF8.GetBytes($"channel of settings: {name}")).AsSpan(0, 16));
             _byName.Add(name, new Channel(id, Realm.All, name, kind, fields) { FromSettings = true });

@@ -16,10 +16,12 @@ public static class NotificationsApi
     {
         builder.AddSettings<NotificationOptions>();
         builder.AddSettings<FlowOptions>();
+        builder.AddSettings<DigestOptions>();
         builder.Services.AddSingleton<NotificationStore>();
         builder.Services.AddSingleton<DeliveryStore>();
         builder.Services.AddSingleton<Dispatcher>();
         builder.Services.AddHostedService(services => services.GetRequiredService<Dispatcher>());
+        builder.Services.AddHostedService<DigestWorker>();
         return builder;
     }
 
