@@ -1,6 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
-using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
