@@ -48,9 +48,15 @@ public enum SuppressionKind
 /// <param name="Reason">For whoever asks why.</param>
 public sealed record Suppression(SuppressionKind Kind, Guid? Id, string Name, string Reason, DateTimeOffset Since);
 
-/// <summary>The values at the moment of firing, so that the alert explains itself when the rule has long been changed.</summary>
+/// <summary>What was at the moment of firing, so that the alert explains itself when the rule has long been changed.</summary>
+/// <param name="Value">Measured; null where nothing is.</param>
+/// <param name="Threshold">What the value was held against; null where there is no one number.</param>
+/// <param name="Match">Which events were counted.</param>
+/// <param name="Group">Values of what the rule groups by, in its order.</param>
+/// <param name="Seen">What was found, in the words of whoever found it: a check, a sender, a person, an evaluation that failed.</param>
+/// <param name="Condition">What was asked: the expression in PromQL, the sentence of a rule over events, what should have been and was not. Null when nobody said.</param>
 public sealed record AlertReason(
-    double? Value, double? Threshold, int? WindowSeconds = null, int? RuleVersion = null, RuleMatch? Match = null, IReadOnlyList<string>? Group = null, string? Seen = null);
+    double? Value, double? Threshold, int? WindowSeconds = null, int? RuleVersion = null, RuleMatch? Match = null, IReadOnlyList<string>? Group = null, string? Seen = null, string? Condition = null);
 
 /// <summary>Who did something to an alert, when and why.</summary>
 /// <param name="By">Null when the condition ended by itself.</param>

@@ -50,7 +50,7 @@ public sealed partial record NewAlert(
 
         var key = $"{realm}/manual:{{{string.Join(',', identity.Where(label => label.Key != "realm").OrderBy(label => label.Key, StringComparer.Ordinal).Select(label => $"{label.Key}=\"{label.Value}\""))}}}";
         return (
-            Alert.Fire(realm, key, null, Name!, severity!.Value, AlertSource.Manual, identity, own, annotations, new Dictionary<string, string>(), null, null, now, now, new AlertReason(null, null, Seen: Message)),
+            Alert.Fire(realm, key, null, Name!, severity!.Value, AlertSource.Manual, identity, own, annotations, new Dictionary<string, string>(), null, null, now, now, new AlertReason(null, null, Seen: Message, Condition: "raised by hand")),
             errors);
 
         void Require(string field, bool holds, string expected)

@@ -56,7 +56,7 @@ public sealed class RaiseAlertOnHealthChanged(AlertStore alerts, Flusher flusher
         null,
         message.At,
         now,
-        new AlertReason(null, null, Seen: message.Reason));
+        new AlertReason(null, null, Seen: message.Reason, Condition: $"the {message.Kind} check of {message.Component} is healthy"));
 
     private static string Reason(HealthChanged message) => message.Current switch
     {

@@ -188,7 +188,7 @@ public static class PagerDutyDoor
         };
         return Alert.Fire(
             key.Realm, groupKey, null, name, told.Severity, AlertSource.Api, labels, labels.Where(label => label.Key is "integration" or "source" or "dedup_key").ToDictionary(), told.Annotations,
-            new Dictionary<string, string>(), null, null, told.At, now, new AlertReason(null, null, Seen: told.Summary), told.ClientUrl);
+            new Dictionary<string, string>(), null, null, told.At, now, new AlertReason(null, null, Seen: told.Summary, Condition: $"{told.Source} sent it through the integration {key.Name}"), told.ClientUrl);
     }
 
     // A text may not hold the one character that PostgreSQL cannot store.

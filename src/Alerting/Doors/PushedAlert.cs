@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text.Json;
+using Microsoft.AspNetCore.WebUtilities;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
@@ -60,6 +61,13 @@ public sealed record PushedAlert(
 
     public string Name => Labels.GetValueOrDefault("alertname") is { Length: > 0 } name ? name : "(without alertname)";
 
+    // What Grafana measured, or what the sender says in one sentence.
+    private string? Seen => Annotations.GetValueOrDefault("value") ?? Annotations.GetValueOrDefault("summary") ?? Annotations.GetValueOrDefault("description");
+
+    // Prometheus' links lead to the expression, and carry it: …/graph?g0.expr=up+%3D%3D+0&g0.tab=1.
+    private string? Condition =>
+        Uri.TryCreate(GeneratorUrl, UriKind.Absolute, out var url) && QueryHelpers.ParseQuery(url.Query).TryGetValue("g0.expr", out var expr) && expr.ToString() is { Length: > 0 } text && !text.Contains('\0') ? text : null;
+
     /// <summary>Equal for all episodes of the same label set.</summary>
     public string GroupKey(string realm) => $"{realm}/api:{Fingerprint}";
 
@@ -70,7 +78,7 @@ public sealed record PushedAlert(
         var groupLabels = Labels.Where(label => label.Key is not ("alertname" or "severity")).ToDictionary();
         var alert = Alert.Fire(
             realm, GroupKey(realm), null, Name, severity, AlertSource.Api, Labels, groupLabels, Annotations, new Dictionary<string, string>(), null, null, StartsAt, now,
-            new AlertReason(null, null), GeneratorUrl, ExpiresAt);
+            new AlertReason(null, null, Seen: Seen, Condition: Condition), GeneratorUrl, ExpiresAt);
         return alert with { Labels = Labels, Fingerprint = Fingerprint };
     }
 

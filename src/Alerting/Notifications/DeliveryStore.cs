@@ -352,7 +352,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
             null,
             now,
             now,
-            new AlertReason(null, null, Seen: reason));
+            new AlertReason(null, null, Seen: reason, Condition: $"what is told over {channel.Name} is delivered"));
         return await alerts.FireAsync(tx, alert, ct);
     }
 

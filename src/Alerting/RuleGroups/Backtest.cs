@@ -146,7 +146,7 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
             RuleFinding finding = new RuleFinding.Hits(hits);
             if (values.Count == 0 && !isKnown)
             {
-                var own = RuleLabels.NothingKnown(rule, realm, "no_data", templates);
+                var own = RuleLabels.NothingKnown(rule, realm, RuleLabels.NoData, templates);
                 (finding, hits[own], samples[own]) = (new RuleFinding.NoData(own), double.NaN, RuleLabels.Words(own));
             }
 

@@ -98,7 +98,7 @@ public sealed partial class DataSource(NpgsqlDataSource db, AlertStore alerts, F
         new Dictionary<string, string> { ["alertname"] = AlertName, ["realm"] = Realm.All, ["source"] = "metrics" },
         new Dictionary<string, string> { ["source"] = "metrics" },
         new Dictionary<string, string> { ["summary"] = "Rules in PromQL cannot be evaluated", ["description"] = $"Metrics does not answer: {reason}. Alerts of rules stay as they are until it does." },
-        new Dictionary<string, string>(), null, null, since, now, new AlertReason(null, null, Seen: reason));
+        new Dictionary<string, string>(), null, null, since, now, new AlertReason(null, null, Seen: reason, Condition: "Metrics answers what rules ask"));
 
     [LoggerMessage(LogLevel.Warning, "Samples cannot be asked, alerts of rules stay as they are: {Reason}")]
     private partial void DoesNotAnswer(string reason);

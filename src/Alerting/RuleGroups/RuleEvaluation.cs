@@ -150,7 +150,7 @@ public sealed partial class RuleEvaluation(
             var templates = Templates(group, turn.At - turn.Group.Offset, ct);
             if (series.Count == 0 && answer.SamplesRead == 0 && rule.NoData != AbsencePolicy.Resolve)
             {
-                var own = RuleLabels.NothingKnown(rule, group.Realm, "no_data", templates);
+                var own = RuleLabels.NothingKnown(rule, group.Realm, RuleLabels.NoData, templates);
                 return Step(turn, running, new RuleFinding.NoData(own), new Dictionary<Labels, double> { [own] = double.NaN }, templates, null);
             }
 
@@ -313,7 +313,7 @@ public sealed partial class RuleEvaluation(
                 switch (move)
                 {
                     case AlertMove.Fired:
-                        begun.Add((active, alert, Describe(one.Rule.Rule, alert, one.Values.GetValueOrDefault(alert.Labels, double.NaN), one.Turn.At, now)));
+                        begun.Add((active, alert, Describe(one.Rule.Rule, alert, one.Values.GetValueOrDefault(alert.Labels, double.NaN), one.Rule.Error, one.Turn.At, now)));
                         break;
                     case AlertMove.Resolved when alert.AlertId is { } open:
                         over.Add((open, one.Turn.At, Over));
@@ -332,7 +332,8 @@ public sealed partial class RuleEvaluation(
         }
     }
 
-    internal static Alert Describe(QueryRule rule, ActiveAlert alert, double value, DateTimeOffset at, DateTimeOffset now)
+    /// <param name="error">Why the expression could not be evaluated, when that is what the alert is about.</param>
+    internal static Alert Describe(QueryRule rule, ActiveAlert alert, double value, string? error, DateTimeOffset at, DateTimeOffset now)
     {
         var labels = RuleLabels.Words(alert.Labels);
         var realm = labels[RuleLabels.Realm];
@@ -341,10 +342,12 @@ public sealed partial class RuleEvaluation(
         double? measured = double.IsFinite(value) ? value : null;
         return Alert.Fire(
             realm, $"{realm}/{rule.Id}:{alert.Labels}", rule.Id, rule.Alert!, severity, AlertSource.Query, labels, group, alert.Annotations,
-            new Dictionary<string, string>(), measured, rule.Threshold, at, now, new AlertReason(measured, rule.Threshold, Seen: rule.Expr))
+            new Dictionary<string, string>(), measured, rule.Threshold, at, now, new AlertReason(measured, rule.Threshold, Seen: Seen(), Condition: rule.For > TimeSpan.Zero ? $"{rule.Expr} for {Printer.Duration(rule.For)}" : rule.Expr))
             // The labels as the rule makes them: whoever routes by severity="warning" finds it.
             with
         { Labels = labels, Fingerprint = Fingerprint.Of(labels) };
+
+        string? Seen() => error ?? (double.IsNaN(value) && labels.GetValueOrDefault(RuleLabels.Reason) == RuleLabels.NoData ? "no selector of the expression finds a sample" : null);
     }
 
     private static async Task SaveAsync(NpgsqlTransaction tx, List<Judged> changed, CancellationToken ct)

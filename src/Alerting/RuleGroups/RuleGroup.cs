@@ -355,7 +355,7 @@ public static partial class RuleGroupCheck
     private static partial Regex MetricName();
 }
 
-/// <summary>The number that an expression holds a value against: <c>80</c> of <c>cpu_usage &gt; 80</c>.</summary>
+/// <summary>The number that an expression holds its value against: <c>80</c> of <c>cpu_usage &gt; 80</c>, and of <c>cpu_usage &gt; 80 and up</c>.</summary>
 public static class Thresholds
 {
     /// <summary>Null when the expression is no comparison with one number.</summary>
@@ -364,6 +364,8 @@ public static class Thresholds
         Expr.Parentheses inner => Of(inner.Inner),
         Expr.Binary { Operator: BinaryOperator.Greater or BinaryOperator.GreaterOrEqual or BinaryOperator.Less or BinaryOperator.LessOrEqual or BinaryOperator.Equal or BinaryOperator.NotEqual } comparison =>
             Number(comparison.Right) ?? Number(comparison.Left),
+        // The value is that of the left side.
+        Expr.Binary { Operator: BinaryOperator.And or BinaryOperator.Unless } both => Of(both.Left),
         _ => null,
     };
 

@@ -37,7 +37,8 @@ public static class RuleLabels
 {
     public const string Realm = "realm";
     public const string AlertName = "alertname";
-    private const string Reason = "reason";
+    public const string Reason = "reason";
+    public const string NoData = "no_data";
 
     /// <summary>The alerts that the result of an alerting rule stands for.</summary>
     /// <param name="realm">Of the group. Only a group of all realms can make alerts of another.</param>

@@ -234,7 +234,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
             threshold,
             BatchMatch.Time(episode.From),
             now,
-            new AlertReason(episode.Value, threshold, rule.WindowSeconds, rule.Version, rule.Match, group.Values));
+            new AlertReason(episode.Value, threshold, rule.WindowSeconds, rule.Version, rule.Match, group.Values, annotations["summary"], rule.InWords()));
     }
 
     private static string Finding(Rule rule, Episode episode) => rule.Condition switch

@@ -240,6 +240,38 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
     }
 
     [Fact]
+    public async Task An_alert_of_a_rule_says_what_was_asked_what_was_measured_and_against_what()
+    {
+        await world.SampleAsync("why", "why_load", 7);
+        await world.SampleAsync("why", "why_twice", 1, ("a", "1"));
+        await world.SampleAsync("why", "why_twice", 1, ("a", "2"));
+        await world.ImportAsync("""
+            groups:
+              - name: whys
+                interval: 1s
+                rules:
+                  - {alert: WhyHeld, expr: 'why_load > 5 and why_load < 100', for: 1s}
+                  - {alert: WhyNothing, expr: why_nothing > 1, annotations: {platform_no_data: alert}}
+                  - {alert: WhyError, expr: why_twice * on () why_twice, annotations: {platform_on_error: alert}}
+            """, realm: "why");
+        await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rules", RulesWorld.Json(new { name = "WhySimple", query = "why_load", threshold_value = 4 }), HttpStatusCode.Created, "why");
+
+        Assert.Equal("why_load > 5 and why_load < 100 for 1s | 7 | 5 | ", await WhyAsync("WhyHeld"));
+        Assert.Equal("(why_load) > 4 | 7 | 4 | ", await WhyAsync("WhySimple"));
+        Assert.Equal("why_nothing > 1 |  | 1 | no selector of the expression finds a sample", await WhyAsync("WhyNothing"));
+        var error = await WhyAsync("WhyError");
+        Assert.StartsWith("why_twice * on () why_twice |  |  | ", error, StringComparison.Ordinal);
+        Assert.Contains("found duplicate series", error, StringComparison.Ordinal);
+
+        async Task<string> WhyAsync(string name)
+        {
+            var alert = await Eventually.GetAsync(async () => (await world.AlertsAsync(name, "why")) is [var one] ? new Found(one) : null, because: $"{name} fires");
+            var why = (await world.SendAsync(HttpMethod.Get, $"api/v1/monitoring/alerts/{alert.Json.GetProperty("id").GetString()}/why", realm: "why")).GetProperty("data").GetProperty("alert").GetProperty("why");
+            return string.Join(" | ", ((string[])["condition", "value", "threshold", "seen"]).Select(field => $"{(why.TryGetProperty(field, out var value) ? value : default)}"));
+        }
+    }
+
+    [Fact]
     public async Task A_backtest_says_when_a_rule_would_have_fired_and_what_an_edit_changes()
     {
         var end = DateTimeOffset.FromUnixTimeSeconds(DateTimeOffset.UtcNow.ToUnixTimeSeconds() / 60 * 60).AddMinutes(-1);
