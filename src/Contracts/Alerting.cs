@@ -74,7 +74,8 @@ public sealed record NotificationAttempted(
 }
 
 /// <summary>Figures of one realm, or of all realms together.</summary>
-public sealed record AlertCounts(long Active, long Total);
+/// <param name="Active">Alerts that are not resolved. History is not counted: it would cost more with every day that is kept.</param>
+public sealed record AlertCounts(long Active);
 
 public interface IAlertingClient
 {
