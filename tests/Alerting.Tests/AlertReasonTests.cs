@@ -1,5 +1,4 @@
 using System.Net.Http.Json;
-using System.Text.Json;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.Testing;

@@ -39,6 +39,6 @@ public static class AlertWhyApi
         return !caller.Reaches(alert.Realm)
             ? Access.ForeignRealm()
             : TypedResults.Ok(Envelope.Of(new AlertWhy(
-                alert, await alerts.LogOfAsync(id, MostEntries, ct), await alerts.PlacesOfAsync(id, ct), await notifications.ListAsync(new NotificationFilter(null, Alert: id), null, MostNotifications, ct))));
+                alert, await alerts.LogOfAsync(id, MostEntries, ct), await alerts.PlacesOfAsync(id, ct), (await notifications.ListAsync(new NotificationFilter(null, Alert: id), null, MostNotifications, ct)).Items)));
     }
 }

@@ -38,6 +38,10 @@ public sealed class NotificationOptions : IValidatableObject
     [Setting("ALERT_RETRY_LONGEST_SECONDS"), Range(1, 86_400)]
     public TimeSpan LongestPause { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>Notifications that one request to search the log for a text reads; the next page goes on behind them.</summary>
+    [Setting("ALERT_NOTIFICATION_SEARCH_MAX"), Range(10, 10_000_000)]
+    public int SearchAtMost { get; init; } = 20_000;
+
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {
         for (var i = 0; i < WebhookUrls.Count; i++)

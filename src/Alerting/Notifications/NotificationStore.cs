@@ -35,11 +35,16 @@ public sealed record Notification(
     DateTimeOffset? NextAttemptAt, DateTimeOffset CreatedAt, IReadOnlyList<Attempt> Attempts);
 
 /// <summary>What a list of notifications is narrowed to; null means any.</summary>
-/// <param name="Text">Somewhere in what is said, or in what a receiver answered.</param>
+/// <param name="Text">Somewhere in what is said, or in what a receiver answered. No index serves it: see <paramref name="SearchAtMost"/>.</param>
 /// <param name="From">Written at or after this.</param>
 /// <param name="To">Written before this.</param>
+/// <param name="SearchAtMost">With a text: how many notifications one request reads, the newest that everything else in the filter holds for.</param>
 public sealed record NotificationFilter(
-    string? Realm, Guid? Alert = null, NotificationState? State = null, string? Channel = null, string? Kind = null, string? Receiver = null, string? Text = null, DateTimeOffset? From = null, DateTimeOffset? To = null);
+    string? Realm, Guid? Alert = null, NotificationState? State = null, string? Channel = null, string? Kind = null, string? Receiver = null, string? Text = null, DateTimeOffset? From = null, DateTimeOffset? To = null,
+    int SearchAtMost = int.MaxValue);
+
+/// <param name="Next">Where the rest begins; null when there is none. A search that has read as much as it may has one also after fewer items than were asked for.</param>
+public sealed record NotificationPage(List<Notification> Items, Cursor? Next);
 
 /// <summary>All SQL about notifications, but for their delivery.</summary>
 public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metrics)
@@ -85,7 +90,39 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
         T[] Each<T>(Func<OutgoingNotification, T> read) => [.. notifications.Select(read)];
     }
 
-    public async Task<List<Notification>> ListAsync(NotificationFilter filter, Cursor? after, int limit, CancellationToken ct)
+    /// <summary>Newest first.</summary>
+    public async Task<NotificationPage> ListAsync(NotificationFilter filter, Cursor? after, int limit, CancellationToken ct)
+    {
+        if (filter.Text is null)
+        {
+            var found = await db.QueryAsync($"select {Columns} from notifications where {Where(filter, after)} order by created_at desc, id desc limit {limit + 1}", Read, ct);
+            return await PageAsync([.. found.Take(limit)], found.Count > limit, ct);
+        }
+
+        var text = filter.Text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("%", "\\%", StringComparison.Ordinal).Replace("_", "\\_", StringComparison.Ordinal);
+        var pattern = $"%{text}%";
+        var matching = await db.QueryAsync($"""
+            select {Columns} from (select * from notifications where {Where(filter, after)} order by created_at desc, id desc limit {filter.SearchAtMost}) n
+            where content::text ilike {pattern} or exists (
+                select 1 from notification_attempts a where a.notification_id = n.id and (a.reason ilike {pattern} or a.response ilike {pattern}))
+            order by created_at desc, id desc limit {limit + 1}
+            """, Read, ct);
+        if (matching.Count > limit)
+        {
+            return await PageAsync([.. matching.Take(limit)], isMore: true, ct);
+        }
+
+        // Nothing more in what was read; the search goes on behind it.
+        var last = await db.QueryAsync(
+            $"select created_at, id from notifications where {Where(filter, after)} order by created_at desc, id desc offset {filter.SearchAtMost - 1} limit 1", row => new Cursor(row.GetTime(0), row.GetGuid(1)), ct);
+        return await PageAsync(matching, isMore: false, ct) with { Next = last.Count > 0 ? last[0] : null };
+    }
+
+    private async Task<NotificationPage> PageAsync(List<Notification> items, bool isMore, CancellationToken ct) =>
+        new(await WithAttemptsAsync(items, ct), isMore ? new Cursor(items[^1].CreatedAt, items[^1].Id) : null);
+
+    // All but the text.
+    private static Sql Where(NotificationFilter filter, Cursor? after)
     {
         Sql where = $"true";
         where = filter.Realm is { } realm ? $"{where} and realm = {realm}" : where;
@@ -96,17 +133,7 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
         where = filter.Receiver is { } receiver ? $"{where} and content->>'receiver' = {receiver}" : where;
         where = filter.From is { } from ? $"{where} and created_at >= {from}" : where;
         where = filter.To is { } to ? $"{where} and created_at < {to}" : where;
-        if (filter.Text is { } text)
-        {
-            var pattern = $"%{text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("%", "\\%", StringComparison.Ordinal).Replace("_", "\\_", StringComparison.Ordinal)}%";
-            where = $"""
-                {where} and (content::text ilike {pattern} or exists (
-                    select 1 from notification_attempts a where a.notification_id = notifications.id and (a.reason ilike {pattern} or a.response ilike {pattern})))
-                """;
-        }
-
-        where = after is { } place ? $"{where} and (created_at, id) < ({place.At}, {place.Id})" : where;
-        return await WithAttemptsAsync(await db.QueryAsync($"select {Columns} from notifications where {where} order by created_at desc, id desc limit {limit}", Read, ct), ct);
+        return after is { } place ? $"{where} and (created_at, id) < ({place.At}, {place.Id})" : where;
     }
 
     public async Task<Notification?> FindAsync(Guid id, CancellationToken ct) =>

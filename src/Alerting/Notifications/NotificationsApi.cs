@@ -33,7 +33,7 @@ public static class NotificationsApi
     }
 
     private static async Task<Results<Ok<Envelope<Page<Notification>>>, ValidationProblem>> ListAsync(
-        Caller caller, NotificationStore notifications, CancellationToken ct, string? alert_id = null, string? state = null, string? channel = null, string? kind = null,
+        Caller caller, NotificationStore notifications, NotificationOptions options, CancellationToken ct, string? alert_id = null, string? state = null, string? channel = null, string? kind = null,
         string? receiver = null, string? text = null, string? from = null, string? to = null, string? cursor = null, int limit = 50)
     {
         var errors = new Dictionary<string, string[]>();
@@ -77,10 +77,9 @@ public static class NotificationsApi
             return TypedResults.ValidationProblem(errors);
         }
 
-        var size = Math.Clamp(limit, 1, LargestPage);
-        var page = await notifications.ListAsync(new NotificationFilter(caller.RealmFilter, alert, wanted, channel, kind, receiver, text, start, end), after, size + 1, ct);
-        var next = page.Count > size ? new Cursor(page[size - 1].CreatedAt, page[size - 1].Id).ToString() : null;
-        return TypedResults.Ok(Envelope.Page<Notification>([.. page.Take(size)], next));
+        var filter = new NotificationFilter(caller.RealmFilter, alert, wanted, channel, kind, receiver, text is "" ? null : text, start, end, options.SearchAtMost);
+        var page = await notifications.ListAsync(filter, after, Math.Clamp(limit, 1, LargestPage), ct);
+        return TypedResults.Ok(Envelope.Page<Notification>(page.Items, page.Next?.ToString()));
     }
 
     /// <summary>What was given up is tried once more, with a deadline of its own.</summary>

@@ -56,7 +56,7 @@ public sealed class BacktestPaging(NpgsqlDataSource db, RoutingStore routing, On
         var index = 0;
         return result with
         {
-            Episodes = [.. result.Episodes.Select(episode => episode.FiredAt is null ? episode : episode with { Paged = run.PagesOf(alerts[index++]) })],
+            Episodes = [.. result.Episodes.Select(episode => episode.FiredAt is null ? episode : episode with { Paged = Run.PagesOf(alerts[index++]) })],
             Paged = run.Paged(),
             PagedIsWhole = run.IsWhole,
         };
@@ -88,7 +88,7 @@ public sealed class BacktestPaging(NpgsqlDataSource db, RoutingStore routing, On
 
         public bool IsWhole => _looks < MostLooks && _messages < MostMessages;
 
-        public IReadOnlyList<BacktestPage> PagesOf(Fired alert) => [.. alert.Pages.OrderBy(page => page.At ?? DateTimeOffset.MaxValue).Take(MostPagesOfAlert)];
+        public static IReadOnlyList<BacktestPage> PagesOf(Fired alert) => [.. alert.Pages.OrderBy(page => page.At ?? DateTimeOffset.MaxValue).Take(MostPagesOfAlert)];
 
         public IReadOnlyList<BacktestPaged> Paged() =>
             [.. _paged.Select(one => new BacktestPaged(one.Key.User, one.Key.Channel, one.Value.Messages, one.Value.Alerts.Count, one.Value.First, one.Value.Last))

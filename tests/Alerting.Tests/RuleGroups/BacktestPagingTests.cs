@@ -100,7 +100,7 @@ public sealed class BacktestPagingTests(GroupingWorld world) : IClassFixture<Gro
     private static IEnumerable<string> Pages(BacktestResult result, int alert) =>
         result.Episodes[alert].Paged!.Select(page => $"{page.At?.ToString("HH:mm", System.Globalization.CultureInfo.InvariantCulture) ?? "never"} {page.User ?? page.Channel} {page.Reason}".Replace("  ", " ", StringComparison.Ordinal));
 
-    private Task UserAsync(string realm, string name) => PlanAsync(realm, PlanKind.User, new OnCallUser(
+    private Task<bool> UserAsync(string realm, string name) => PlanAsync(realm, PlanKind.User, new OnCallUser(
         name, name, "UTC", [new ContactMethod("phone", "ntfy")], [new ContactRule("phone", 0)], [new ContactRule("phone", 0)], []));
 
     private Task<bool> PlanAsync(string realm, PlanKind kind, object document)
