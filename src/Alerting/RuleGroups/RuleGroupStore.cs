@@ -74,7 +74,11 @@ public sealed class RuleGroupStore(NpgsqlDataSource db)
 
     // --- evaluation
 
-    /// <summary>Says that this replica is alive, forgets those that have long not been, and takes groups that nobody alive evaluates.</summary>
+    /// <summary>
+    /// Says that this replica is alive, forgets those that have long not been, and takes its share of the groups: those that nobody alive
+    /// evaluates, and when these are not enough, some of replicas that have more. A group that is taken away needs no farewell: what its
+    /// former owner finds from then on is not written, see <see cref="NoteRunsAsync"/>.
+    /// </summary>
     /// <returns>The groups that are this replica's now, all of them.</returns>
     public async Task<List<Guid>> ClaimAsync(Guid evaluator, TimeSpan lease, CancellationToken ct)
     {
@@ -83,14 +87,38 @@ public sealed class RuleGroupStore(NpgsqlDataSource db)
             on conflict (id) do update set alive_until = excluded.alive_until
             """, ct);
         await db.ExecuteAsync($"delete from rule_evaluators where alive_until < clock_timestamp() - interval '1 hour'", ct);
-        await db.ExecuteAsync($"""
-            update rule_group_runs set owner = {evaluator} where group_id = any(array(
-                select group_id from rule_group_runs r
-                where owner is null or not exists (select 1 from rule_evaluators e where e.id = r.owner and e.alive_until >= clock_timestamp())
-                for update skip locked))
-            """, ct);
+        var (groups, replicas, ours) = await db.FindAsync($"""
+            select count(*), (select count(*) from rule_evaluators where alive_until >= clock_timestamp()), count(*) filter (where owner = {evaluator}) from rule_group_runs
+            """, row => (row.GetInt64(0), row.GetInt64(1), row.GetInt64(2)), ct);
+        var (least, most) = Share(groups, replicas);
+        if (ours < most)
+        {
+            ours += await db.ExecuteAsync($"""
+                update rule_group_runs set owner = {evaluator} where group_id = any(array(
+                    select group_id from rule_group_runs r
+                    where owner is null or not exists (select 1 from rule_evaluators e where e.id = r.owner and e.alive_until >= clock_timestamp())
+                    limit {most - ours} for update skip locked))
+                """, ct);
+        }
+
+        if (ours < least)
+        {
+            // Nobody is left with less than that: what is taken away is not taken back.
+            var spare = await db.QueryAsync($"""
+                select group_id from (select group_id, row_number() over (partition by owner order by group_id) as place from rule_group_runs where owner <> {evaluator}) r
+                where place > {least} order by place desc, group_id limit {least - ours}
+                """, row => row.GetGuid(0), ct);
+            await db.ExecuteAsync($"""
+                update rule_group_runs set owner = {evaluator} where group_id = any(array(
+                    select group_id from rule_group_runs where group_id = any({spare.ToArray()}) and owner <> {evaluator} for update skip locked))
+                """, ct);
+        }
+
         return await db.QueryAsync($"select group_id from rule_group_runs where owner = {evaluator}", row => row.GetGuid(0), ct);
     }
+
+    /// <summary>How many groups a replica may claim, and how many it may ask of others.</summary>
+    internal static (long Least, long Most) Share(long groups, long replicas) => (groups / Math.Max(1, replicas), (groups + Math.Max(1, replicas) - 1) / Math.Max(1, replicas));
 
     /// <summary>Lets go of everything, so that another replica need not wait for the end of the lease.</summary>
     public Task LeaveAsync(Guid evaluator, CancellationToken ct) => db.ExecuteAsync($"delete from rule_evaluators where id = {evaluator}", ct);

@@ -5,8 +5,8 @@ using Platform.Postgres;
 namespace Platform.Alerting.RuleGroups;
 
 /// <summary>
-/// When which group is evaluated, and by whom. Every replica says every now and then that it is alive and takes the groups that nobody
-/// alive has; a group is evaluated on a grid of its own that no delay shifts, and rules that data has touched at once. What replicas know
+/// When which group is evaluated, and by whom. Every replica says every now and then that it is alive and takes its share of the groups;
+/// a group is evaluated on a grid of its own that no delay shifts, and rules that data has touched at once. What replicas know
 /// is in the database: a replica that takes a group over, or starts again after whatever time, goes on where the group was.
 /// </summary>
 public sealed partial class RuleWorker(

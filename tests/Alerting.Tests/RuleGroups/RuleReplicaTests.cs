@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Json;
+using Platform.Alerting.RuleGroups;
 using Platform.Contracts;
 using Platform.ServiceDefaults;
 using Platform.Testing;
@@ -56,6 +57,41 @@ public sealed class RuleReplicaTests(RulesWorld world) : IClassFixture<RulesWorl
         Assert.Equal(1, await world.CountAsync($"select count(*) from rule_group_runs r join rule_groups g on g.id = r.group_id where g.name = 'shared' and r.owner is not null"));
         await second.StopAsync();
         await Eventually.TrueAsync(async () => (await world.RulesAsync("?rule_group[]=shared"))[0].GetProperty("lastEvaluation").GetDateTimeOffset() > DateTimeOffset.UtcNow.AddSeconds(-5), because: "whoever is left goes on");
+    }
+
+    [Theory]
+    [InlineData(0, 1, 0, 0)]
+    [InlineData(7, 1, 7, 7)]
+    [InlineData(7, 2, 3, 4)]
+    [InlineData(4, 3, 1, 2)]
+    [InlineData(2, 3, 0, 1)]
+    public void A_replica_has_its_share(long groups, long replicas, long least, long most) => Assert.Equal((least, most), RuleGroupStore.Share(groups, replicas));
+
+    [Fact]
+    public async Task A_second_replica_takes_half_of_the_groups_and_their_alerts_go_on()
+    {
+        await world.ImportAsync($"groups: [{string.Join(", ", Enumerable.Range(0, 6).Select(number => $"{{name: halved{number}, interval: 1s, rules: [{{alert: Halved{number}, expr: vector(1)}}]}}"))}]");
+        await Eventually.TrueAsync(async () => await FiringAsync() == 6, because: "all fire");
+
+        var second = await world.StartAlertingAsync();
+        // All groups of this world, those of other tests among them: nobody alive has two more than another.
+        await Eventually.TrueAsync(async () => await world.CountAsync($"""
+            select count(*) from (
+                select count(r.group_id) as has, max(count(r.group_id)) over () as most, min(count(r.group_id)) over () as least
+                from rule_evaluators e left join rule_group_runs r on r.owner = e.id where e.alive_until >= clock_timestamp() group by e.id) shares
+            having count(*) = 2 and max(most) - min(least) <= 1 and sum(has) = (select count(*) from rule_group_runs)
+            """) == 2, because: "two replicas share all groups");
+        var moved = DateTimeOffset.UtcNow;
+        await Eventually.TrueAsync(async () => await world.CountAsync($"select count(*) from rule_group_runs r join rule_groups g on g.id = r.group_id where g.name like 'halved%' and r.evaluated_at > {moved}") == 6, because: "each group is evaluated by whoever has it");
+
+        Assert.Equal(6, await FiringAsync());
+        Assert.Equal(6, await world.CountAsync($"select count(*) from alerts where name like 'Halved%'"));
+        await second.StopAsync();
+        var left = DateTimeOffset.UtcNow;
+        await Eventually.TrueAsync(async () => await world.CountAsync($"select count(*) from rule_group_runs r join rule_groups g on g.id = r.group_id where g.name like 'halved%' and r.evaluated_at > {left}") == 6, because: "whoever is left has all of them");
+        Assert.Equal(6, await FiringAsync());
+
+        Task<long> FiringAsync() => world.CountAsync($"select count(*) from alerts where name like 'Halved%' and state = 'firing'");
     }
 
     [Fact]
