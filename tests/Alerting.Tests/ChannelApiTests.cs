@@ -150,7 +150,7 @@ public sealed class ChannelApiTests(ChannelWorld world) : IClassFixture<ChannelW
 
         // Another channel takes its place: nobody is told into nothing.
         using var operating = world.Client(Role.Admin, "*");
-        var general = await MadeAsync(operating, "channels", new { name = "pager", kind = "webhook", settings = new { url = $"{world.Receiver.Url}/general-pager" } });
+        var general = await MadeAsync(operating, "channels", new { realm = "*", name = "pager", kind = "webhook", settings = new { url = $"{world.Receiver.Url}/general-pager" } });
         Assert.Equal("", await DeleteAsync("channels", channel));
         Assert.Contains("receiver duty of the routing of realm named; escalation policy climb", await DeleteAsync("channels", general, operating), StringComparison.Ordinal);
         await RouteAsync(new { route = new { receiver = "duty" }, receivers = new[] { new { name = "duty", channels = (string[])["ntfy"] } } });

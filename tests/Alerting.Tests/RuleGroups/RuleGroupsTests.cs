@@ -161,10 +161,10 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
     public async Task A_rule_file_is_followed_and_a_broken_one_leaves_what_it_said()
     {
         var file = Path.Combine(world.RuleFolder, "followed.yml");
-        await File.WriteAllTextAsync(file, "groups: [{name: followed, interval: 1s, rules: [{alert: Followed, expr: vector(1)}]}]", Ct);
+        await WriteAsync("groups: [{name: followed, interval: 1s, rules: [{alert: Followed, expr: vector(1)}]}]");
         await Eventually.TrueAsync(async () => (await world.AlertsAsync("Followed", "*")) is [var one] && one.GetProperty("state").GetString() == "firing", because: "the rule of the file fires");
 
-        await File.WriteAllTextAsync(file, "groups: [{name: followed, rulez: []}]", Ct);
+        await WriteAsync("groups: [{name: followed, rulez: []}]");
         var broken = await Eventually.GetAsync(async () => (await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups", realm: "*")).GetProperty("data").GetProperty("files").EnumerateArray()
             .FirstOrDefault(one => one.GetProperty("error").ValueKind == JsonValueKind.String) is { ValueKind: JsonValueKind.Object } found ? new Found(found) : null);
         var stays = (await world.AlertsAsync("Followed", "*"))[0].GetProperty("state").GetString();
@@ -175,6 +175,13 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
 
         Assert.Equal("firing", stays);
         Assert.Contains("line 1, group \"followed\": the key \"rulez\" is not known here.", broken.Json.GetProperty("error").GetString(), StringComparison.Ordinal);
+
+        // Whole or not at all: half a file, or an empty one, would say something else.
+        async Task WriteAsync(string text)
+        {
+            await File.WriteAllTextAsync(file + ".new", text, Ct);
+            File.Move(file + ".new", file, overwrite: true);
+        }
     }
 
     [Fact]
