@@ -24,7 +24,8 @@ public static class AlertWhyApi
 
     public static IEndpointRouteBuilder MapAlertWhy(this IEndpointRouteBuilder app)
     {
-        app.MapGet("/api/v1/monitoring/alerts/{id:guid}/why", WhyAsync).WithTags("Alerts").RequireAuthorization(Access.ModeratorRead);
+        app.MapGet("/api/v1/monitoring/alerts/{id:guid}/why", WhyAsync).WithTags("Alerts").RequireAuthorization(Access.ModeratorRead)
+            .WithSummary("Why an alert fired, which way it took, what kept it quiet, whom it reached and what they answered.");
         return app;
     }
 

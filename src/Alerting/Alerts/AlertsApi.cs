@@ -58,16 +58,19 @@ public static class AlertsApi
     public static IEndpointRouteBuilder MapAlerts(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup("/api/v1/monitoring").WithTags("Alerts").RequireAuthorization(Access.UserRead);
-        read.MapGet("/alerts", ListAsync);
-        read.MapGet("/alerts/{id:guid}", FindAsync);
+        read.MapGet("/alerts", ListAsync).WithSummary("Alerts, newest first, by state, severity, name and time.");
+        read.MapGet("/alerts/{id:guid}", FindAsync).WithSummary("One alert, with what suppresses it.");
 
         // The second prefix is that of seed 001.
         foreach (var prefix in (string[])["/api/v1/monitoring", "/monitoring"])
         {
             var write = app.MapGroup(prefix).WithTags("Alerts").RequireAuthorization(Access.ModeratorWrite);
-            write.MapPost("/alerts/create", RaiseAsync);
-            write.MapPost("/alerts/{id:guid}/acknowledge", AcknowledgeAsync);
-            write.MapPost("/alerts/{id:guid}/resolve", ResolveAsync);
+            write.MapPost("/alerts/create", RaiseAsync).WithSummary("Raise an alert by hand; 200 with the open one when the same is open already.")
+                .WithExample("""{"name": "QueueGrows", "severity": "high", "message": "12,000 mails wait", "labels": {"queue": "mail"}}""");
+            write.MapPost("/alerts/{id:guid}/acknowledge", AcknowledgeAsync).WithSummary("Take care of an alert; with for or until, people are told again when it is not over by then.")
+                .WithExample("""{"reason": "restarting the worker", "for": "30m"}""");
+            write.MapPost("/alerts/{id:guid}/resolve", ResolveAsync).WithSummary("Declare an alert over.")
+                .WithExample("""{"reason": "worker restarted"}""");
         }
 
         app.MapGet("/internal/alerts/counts", async (Caller caller, AlertStore alerts, CancellationToken ct) => TypedResults.Ok(Envelope.Of(await alerts.CountAsync(caller.RealmFilter, ct))))

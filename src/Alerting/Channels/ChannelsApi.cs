@@ -40,15 +40,18 @@ public static class ChannelsApi
     public static IEndpointRouteBuilder MapChannels(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup("/api/v1/monitoring").WithTags("Channels").RequireAuthorization(Access.ModeratorRead);
-        read.MapGet("/channels", ListAsync);
-        read.MapGet("/channels/{id:guid}", FindAsync);
+        read.MapGet("/channels", ListAsync).WithSummary("Channels with their health, those of settings first; secrets are fingerprints.");
+        read.MapGet("/channels/{id:guid}", FindAsync).WithSummary("One channel.");
 
         // A channel takes data out of the platform: that is for admins.
         var write = app.MapGroup("/api/v1/monitoring").WithTags("Channels").RequireAuthorization(Access.AdminWrite);
-        write.MapPost("/channels", CreateAsync);
-        write.MapPut("/channels/{id:guid}", ChangeAsync);
-        write.MapDelete("/channels/{id:guid}", DeleteAsync);
-        app.MapPost("/api/v1/monitoring/channels/{id:guid}/test", TestAsync).WithTags("Channels").RequireAuthorization(Access.ModeratorWrite);
+        write.MapPost("/channels", CreateAsync).WithSummary("Make a channel: email, slack, teams, pagerduty, webhook or ntfy.")
+            .WithExample("""{"name": "ops", "kind": "slack", "settings": {"url": "https://hooks.slack.com/services/T000/B000/secret"}, "fallback": null, "send_resolved": true}""");
+        write.MapPut("/channels/{id:guid}", ChangeAsync).WithSummary("Change a channel; secrets that are left out stay.")
+            .WithExample("""{"name": "ops", "kind": "slack", "settings": {"url": "https://hooks.slack.com/services/T000/B000/secret"}, "fallback": null, "send_resolved": true}""");
+        write.MapDelete("/channels/{id:guid}", DeleteAsync).WithSummary("Delete a channel that no other falls back on.");
+        app.MapPost("/api/v1/monitoring/channels/{id:guid}/test", TestAsync).WithTags("Channels").RequireAuthorization(Access.ModeratorWrite)
+            .WithSummary("Send a real notification and answer what the receiver said.");
         return app;
     }
 

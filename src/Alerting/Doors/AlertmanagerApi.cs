@@ -33,15 +33,17 @@ public static class AlertmanagerApi
     public static IEndpointRouteBuilder MapDoors(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup(Prefix).WithTags("Alertmanager").RequireAuthorization(Access.UserRead);
-        read.MapGet("/api/v2/alerts", ListAsync);
-        read.MapGet("/api/v2/alerts/groups", GroupsAsync);
-        read.MapGet("/api/v2/receivers", ReceiversAsync);
-        read.MapGet("/api/v2/status", Status);
-        read.MapGet("/-/healthy", () => TypedResults.Text("OK"));
-        read.MapGet("/-/ready", () => TypedResults.Text("OK"));
+        read.MapGet("/api/v2/alerts", ListAsync).WithSummary("Open alerts as an Alertmanager lists them.");
+        read.MapGet("/api/v2/alerts/groups", GroupsAsync).WithSummary("Open alerts by receiver and grouping labels.");
+        read.MapGet("/api/v2/receivers", ReceiversAsync).WithSummary("Names of the receivers of the realm's routing.");
+        read.MapGet("/api/v2/status", Status).WithSummary("What Alertmanager's clients ask first.");
+        read.MapGet("/-/healthy", () => TypedResults.Text("OK")).WithSummary("Alerting lives.");
+        read.MapGet("/-/ready", () => TypedResults.Text("OK")).WithSummary("Alerting answers.");
 
         // What sends data may push alerts: a Prometheus needs no more than that.
-        app.MapPost(Prefix + "/api/v2/alerts", PushAsync).WithTags("Alertmanager").RequireAuthorization(Access.Ingest);
+        app.MapPost(Prefix + "/api/v2/alerts", PushAsync).WithTags("Alertmanager").RequireAuthorization(Access.Ingest)
+            .WithSummary("Push alerts, as a Prometheus does; a label set is an identity, repeated it goes on, with a past endsAt it is over.")
+            .WithExample("""[{"labels": {"alertname": "DiskFull", "severity": "critical", "host": "db-1"}, "annotations": {"summary": "97 % of /var"}, "startsAt": "2026-03-01T09:15:00Z"}]""");
         app.MapAlertmanagerSilences();
         app.MapWebhookDoor();
         app.MapPagerDutyDoor();

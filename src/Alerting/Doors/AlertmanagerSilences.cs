@@ -18,12 +18,13 @@ internal static class AlertmanagerSilences
     public static IEndpointRouteBuilder MapAlertmanagerSilences(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup(AlertmanagerApi.Prefix).WithTags("Alertmanager").RequireAuthorization(Access.UserRead);
-        read.MapGet("/api/v2/silences", ListAsync);
-        read.MapGet("/api/v2/silence/{id}", FindAsync);
+        read.MapGet("/api/v2/silences", ListAsync).WithSummary("Silences as an Alertmanager lists them.");
+        read.MapGet("/api/v2/silence/{id}", FindAsync).WithSummary("One silence, in Alertmanager's shape.");
 
         var write = app.MapGroup(AlertmanagerApi.Prefix).WithTags("Alertmanager").RequireAuthorization(Access.ModeratorWrite);
-        write.MapPost("/api/v2/silences", SaveAsync);
-        write.MapDelete("/api/v2/silence/{id}", ExpireAsync);
+        write.MapPost("/api/v2/silences", SaveAsync).WithSummary("Make a silence, or with an id change one.")
+            .WithExample("""{"matchers": [{"name": "host", "value": "db-1", "isRegex": false, "isEqual": true}], "startsAt": "2026-03-01T09:00:00Z", "endsAt": "2026-03-01T11:00:00Z", "createdBy": "anna", "comment": "moving to a larger disk"}""");
+        write.MapDelete("/api/v2/silence/{id}", ExpireAsync).WithSummary("End a silence now.");
         return app;
     }
 

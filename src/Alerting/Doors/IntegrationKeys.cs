@@ -28,9 +28,11 @@ public static class IntegrationKeysApi
 
     public static IEndpointRouteBuilder MapIntegrationKeys(this IEndpointRouteBuilder app)
     {
-        app.MapGet(Path, ListAsync).WithTags("Integrations").RequireAuthorization(Access.AdminRead);
-        app.MapPost(Path, CreateAsync).WithTags("Integrations").RequireAuthorization(Access.AdminWrite);
-        app.MapDelete(Path + "/{id:guid}", RevokeAsync).WithTags("Integrations").RequireAuthorization(Access.AdminWrite);
+        app.MapGet(Path, ListAsync).WithTags("Integrations").RequireAuthorization(Access.AdminRead).WithSummary("Routing keys of senders, newest first, without the keys themselves.");
+        app.MapPost(Path, CreateAsync).WithTags("Integrations").RequireAuthorization(Access.AdminWrite)
+            .WithSummary("Make a routing key for senders of PagerDuty events. It is shown in this answer and never again.")
+            .WithExample("""{"name": "nagios"}""");
+        app.MapDelete(Path + "/{id:guid}", RevokeAsync).WithTags("Integrations").RequireAuthorization(Access.AdminWrite).WithSummary("Revoke a routing key, at once and for good.");
         return app;
     }
 

@@ -29,7 +29,9 @@ public static class PagerDutyDoor
 
     public static IEndpointRouteBuilder MapPagerDutyDoor(this IEndpointRouteBuilder app)
     {
-        app.MapPost("/integrations/pagerduty/v2/enqueue", EnqueueAsync).WithTags("Integrations").AllowAnonymous().Produces<EventAnswer>(StatusCodes.Status202Accepted);
+        app.MapPost("/integrations/pagerduty/v2/enqueue", EnqueueAsync).WithTags("Integrations").AllowAnonymous().Produces<EventAnswer>(StatusCodes.Status202Accepted)
+            .WithSummary("PagerDuty's Events API v2: trigger, acknowledge, resolve. The routing key in the body is the credential.")
+            .WithExample("""{"routing_key": "0123456789abcdef0123456789abcdef", "event_action": "trigger", "dedup_key": "db-1/disk", "payload": {"summary": "Disk is full", "source": "db-1", "severity": "critical"}}""");
         return app;
     }
 

@@ -16,7 +16,9 @@ public static class WebhookDoor
 {
     public static IEndpointRouteBuilder MapWebhookDoor(this IEndpointRouteBuilder app)
     {
-        app.MapPost("/integrations/alertmanager", TakeAsync).WithTags("Integrations").RequireAuthorization(Access.Ingest);
+        app.MapPost("/integrations/alertmanager", TakeAsync).WithTags("Integrations").RequireAuthorization(Access.Ingest)
+            .WithSummary("Where an Alertmanager's or a Grafana's webhooks go.")
+            .WithExample("""{"version": "4", "status": "firing", "receiver": "platform", "alerts": [{"status": "firing", "labels": {"alertname": "TooHot", "severity": "high"}, "annotations": {"summary": "91 degrees"}, "startsAt": "2026-03-01T09:15:00Z", "endsAt": "0001-01-01T00:00:00Z"}]}""");
         return app;
     }
 

@@ -27,8 +27,10 @@ public static class NotificationsApi
 
     public static IEndpointRouteBuilder MapNotifications(this IEndpointRouteBuilder app)
     {
-        app.MapGet("/api/v1/monitoring/notifications", ListAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorRead);
-        app.MapPost("/api/v1/monitoring/notifications/{id:guid}/retry", RetryAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorWrite);
+        app.MapGet("/api/v1/monitoring/notifications", ListAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorRead)
+            .WithSummary("Who was told what, why, and what they answered; newest first.");
+        app.MapPost("/api/v1/monitoring/notifications/{id:guid}/retry", RetryAsync).WithTags("Notifications").RequireAuthorization(Access.ModeratorWrite)
+            .WithSummary("Send a notification that was given up once more.");
         return app;
     }
 

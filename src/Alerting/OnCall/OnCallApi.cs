@@ -42,28 +42,39 @@ public static class OnCallApi
         var read = app.MapGroup(Prefix).WithTags("On call").RequireAuthorization(Access.UserRead);
         var write = app.MapGroup(Prefix).WithTags("On call").RequireAuthorization(Access.ModeratorWrite);
         // The methods of a user are channels, and a channel takes data out of the platform: that is for admins.
-        MapPlans<OnCallUserBody>(read, app.MapGroup(Prefix).WithTags("On call").RequireAuthorization(Access.AdminWrite), "/on-call/users");
-        MapPlans<ScheduleBody>(read, write, "/schedules");
-        MapPlans<EscalationPolicyBody>(read, write, "/escalation-policies");
+        MapPlans<OnCallUserBody>(read, app.MapGroup(Prefix).WithTags("On call").RequireAuthorization(Access.AdminWrite), "/on-call/users", "user, who can be on call and how to reach them", """
+            {"name": "anna", "display_name": "Anna Weber", "time_zone": "Europe/Berlin", "contact_methods": [{"name": "phone", "type": "ntfy", "target": "anna-5f1c"}, {"name": "mail", "type": "email", "target": "anna@example.com"}],
+             "high_urgency": [{"method": "phone"}, {"method": "mail", "after_seconds": 120}], "low_urgency": [{"method": "mail"}], "quiet_hours": [{"from": "22:00", "to": "07:00"}]}
+            """);
+        MapPlans<ScheduleBody>(read, write, "/schedules", "schedule of whose turn it is", """
+            {"name": "primary", "time_zone": "Europe/Berlin", "layers": [{"every": 1, "unit": "weeks", "weekday": "monday", "handover": "09:00", "starts_on": "2026-03-02", "participants": ["anna", "bob"]}]}
+            """);
+        MapPlans<EscalationPolicyBody>(read, write, "/escalation-policies", "escalation policy of who is told next while nobody acknowledges", """
+            {"name": "backend", "repeat": 1, "steps": [{"targets": [{"type": "schedule", "name": "primary"}], "escalate_after_seconds": 300}, {"targets": [{"type": "user", "name": "carla"}, {"type": "channel", "name": "slack"}]}]}
+            """);
 
-        read.MapGet("/alerts/{id:guid}/escalation", EscalationAsync);
-        read.MapGet("/on-call", NowAsync);
-        read.MapGet("/schedules/{id:guid}/shifts", ShiftsAsync);
-        read.MapGet("/schedules/{id:guid}/overrides", OverridesAsync);
-        write.MapPost("/schedules/{id:guid}/overrides", OverrideAsync);
-        write.MapDelete("/schedules/{id:guid}/overrides/{number:guid}", EndOverrideAsync);
+        read.MapGet("/alerts/{id:guid}/escalation", EscalationAsync).WithSummary("The escalations of an alert: steps taken and due, whom each told.");
+        read.MapGet("/on-call", NowAsync).WithSummary("Who is on call now by every schedule, and until when.");
+        read.MapGet("/schedules/{id:guid}/shifts", ShiftsAsync).WithSummary("Who is on call when, and the gaps; four weeks from now unless asked otherwise.");
+        read.MapGet("/schedules/{id:guid}/overrides", OverridesAsync).WithSummary("Overrides of a schedule.");
+        write.MapPost("/schedules/{id:guid}/overrides", OverrideAsync).WithSummary("Somebody takes over for a while; the newest override counts.")
+            .WithExample("""{"user": "bob", "from": "2026-03-05T08:00:00Z", "to": "2026-03-06T08:00:00Z", "reason": "dentist"}""");
+        write.MapDelete("/schedules/{id:guid}/overrides/{number:guid}", EndOverrideAsync).WithSummary("Take an override back; one that runs ends now.");
         return app;
     }
 
-    private static void MapPlans<TBody>(RouteGroupBuilder read, RouteGroupBuilder write, string path) where TBody : IPlanBody
+    private static void MapPlans<TBody>(RouteGroupBuilder read, RouteGroupBuilder write, string path, string what, string example) where TBody : IPlanBody
     {
         var kind = TBody.Kind;
-        read.MapGet(path, (Caller caller, OnCallStore store, CancellationToken ct, string? cursor = null, int limit = 100) => ListAsync(kind, caller, store, cursor, limit, ct));
-        read.MapGet($"{path}/{{id:guid}}", (Guid id, Caller caller, OnCallStore store, CancellationToken ct) => FindAsync(kind, id, caller, store, ct));
-        write.MapPost(path, CreateAsync<TBody>);
-        write.MapPut($"{path}/{{id:guid}}", ChangeAsync<TBody>);
+        read.MapGet(path, (Caller caller, OnCallStore store, CancellationToken ct, string? cursor = null, int limit = 100) => ListAsync(kind, caller, store, cursor, limit, ct))
+            .WithSummary($"Every {what}; oldest first.");
+        read.MapGet($"{path}/{{id:guid}}", (Guid id, Caller caller, OnCallStore store, CancellationToken ct) => FindAsync(kind, id, caller, store, ct))
+            .WithSummary($"One {what}.");
+        write.MapPost(path, CreateAsync<TBody>).WithSummary($"Make one {what}.").WithExample(example);
+        write.MapPut($"{path}/{{id:guid}}", ChangeAsync<TBody>).WithSummary($"Change one {what}. The body is the whole of it; the name stays.").WithExample(example);
         write.MapDelete($"{path}/{{id:guid}}", (Guid id, Caller caller, PersonalChannels personal, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct) =>
-            DeleteAsync(kind, id, caller, personal, db, clock, ct));
+            DeleteAsync(kind, id, caller, personal, db, clock, ct))
+            .WithSummary($"Delete one {what}. Refused while something names it.");
     }
 
     private static async Task<Results<Ok<Envelope<Page<JsonObject>>>, ValidationProblem>> ListAsync(
@@ -116,7 +127,7 @@ public static class OnCallApi
         var plan = new Plan(Guid.CreateVersion7(now), realm, TBody.Kind, draft.Name, Text(draft), 1, caller.Subject, now, now);
         if (faults.All.Count == 0 && !await OnCallStore.InsertAsync(tx, plan, Refers(draft), ct))
         {
-            return TypedResults.Problem($"The realm {realm} already has a {Word(plan)} named {draft.Name}. Choose another name, or change that one.", statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
+            return TypedResults.Problem($"The realm {realm} already has the {Word(plan)} {draft.Name}. Choose another name, or change that one.", statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
         }
 
         await SaveChannelsAsync(tx, plan, draft, personal, caller, faults, now, ct);

@@ -58,18 +58,28 @@ public static class RoutingApi
     public static IEndpointRouteBuilder MapRouting(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup("/api/v1/monitoring/routing").WithTags("Routing").RequireAuthorization(Access.ModeratorRead);
-        read.MapGet("", GetAsync);
-        read.MapGet("/history", HistoryAsync);
-        read.MapPost("/simulate", SimulateAsync);
+        read.MapGet("", GetAsync).WithSummary("Who is told what, in JSON or (Accept: application/yaml, ?format=yaml) as Alertmanager's YAML.");
+        read.MapGet("/history", HistoryAsync).WithSummary("Every version of the routing, newest first, and who wrote it.");
+        read.MapPost("/simulate", SimulateAsync).WithSummary("Who would be told about an alert with these labels, when, and what would keep it quiet.")
+            .WithExample("""{"labels": {"alertname": "Down", "severity": "critical"}, "at": "2026-03-01T23:00:00Z"}""");
         // Whoever writes this decides who is not told: that is for admins.
-        app.MapPut("/api/v1/monitoring/routing", PutAsync).WithTags("Routing").RequireAuthorization(Access.AdminWrite);
+        app.MapPut("/api/v1/monitoring/routing", PutAsync).WithTags("Routing").RequireAuthorization(Access.AdminWrite)
+            .WithSummary("Replace the realm's routing, with JSON or with an Alertmanager's file.")
+            .WithExample("""{"route": {"receiver": "team", "group_by": ["alertname"], "routes": [{"matchers": ["severity=\"low\""], "receiver": "mail"}]}, "receivers": [{"name": "team", "channels": ["slack"]}, {"name": "mail", "channels": ["email"]}]}""")
+            .WithExample("""
+                route:
+                  receiver: team
+                receivers:
+                  - name: team
+                    webhook_configs: [{url: "https://hooks.example.com/team"}]
+                """, "application/yaml");
         return app;
     }
 
-    private static async Task<Results<Ok<Envelope<RoutingView>>, ContentHttpResult>> GetAsync(HttpRequest request, Caller caller, RoutingStore routing, CancellationToken ct)
+    private static async Task<Results<Ok<Envelope<RoutingView>>, ContentHttpResult>> GetAsync(HttpRequest request, Caller caller, RoutingStore routing, CancellationToken ct, string? format = null)
     {
         var stored = (await routing.TableAsync(ct)).For(caller.Realm);
-        return IsYaml(request.Headers.Accept.ToString())
+        return format == "yaml" || (format is null && IsYaml(request.Headers.Accept.ToString()))
             ? TypedResults.Content(RoutingDocument.WriteYaml(stored.Config), "application/yaml", Encoding.UTF8)
             : TypedResults.Ok(Envelope.Of(RoutingView.Of(stored)));
     }

@@ -47,14 +47,27 @@ public static class RuleGroupsApi
     public static IEndpointRouteBuilder MapRuleGroups(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup("/api/v1/monitoring").WithTags("Rule groups").RequireAuthorization(Access.ModeratorRead);
-        read.MapGet("/rule-groups", ListAsync);
-        read.MapGet("/rule-groups/{id:guid}", FindAsync);
-        read.MapPost("/rules/backtest", BacktestApi.RunAsync);
+        read.MapGet("/rule-groups", ListAsync).WithSummary("Rule groups, in JSON or (Accept: application/yaml, ?format=yaml) as a rule file of Prometheus.");
+        read.MapGet("/rule-groups/{id:guid}", FindAsync).WithSummary("One rule group.");
+        read.MapPost("/rules/backtest", BacktestApi.RunAsync).WithSummary("What a rule would have done over stored data, beside another one.")
+            .WithExample("""{"rule": {"alert": "Load", "expr": "load > 5", "for": "5m"}, "before": {"alert": "Load", "expr": "load > 5"}, "from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z", "step": "15s"}""");
 
         var write = app.MapGroup("/api/v1/monitoring").WithTags("Rule groups").RequireAuthorization(Access.ModeratorWrite);
-        write.MapPost("/rule-groups", CreateAsync);
-        write.MapPut("/rule-groups/{id:guid}", ChangeAsync);
-        write.MapDelete("/rule-groups/{id:guid}", DeleteAsync);
+        write.MapPost("/rule-groups", CreateAsync).WithSummary("Make a rule group of JSON, or make and replace those of a rule file of Prometheus.")
+            .WithExample("""{"name": "shop", "interval": "15s", "rules": [{"alert": "OrdersFailing", "expr": "orders_failing > 10", "for": "2m", "labels": {"severity": "critical"}, "annotations": {"summary": "{{ $value }} orders fail"}}]}""")
+            .WithExample("""
+                groups:
+                  - name: shop
+                    interval: 15s
+                    rules:
+                      - alert: OrdersFailing
+                        expr: orders_failing > 10
+                        for: 2m
+                        labels: {severity: critical}
+                """, "application/yaml");
+        write.MapPut("/rule-groups/{id:guid}", ChangeAsync).WithSummary("Change a rule group, with JSON or YAML of the whole group.")
+            .WithExample("""{"name": "shop", "interval": "15s", "rules": [{"alert": "OrdersFailing", "expr": "orders_failing > 20", "labels": {"severity": "critical"}}], "version": 1}""");
+        write.MapDelete("/rule-groups/{id:guid}", DeleteAsync).WithSummary("Delete a rule group; alerts of its rules resolve.");
         app.MapPrometheusRules();
         return app;
     }

@@ -28,15 +28,18 @@ public static class RulesApi
     public static IEndpointRouteBuilder MapRules(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorRead);
-        read.MapGet("/rules", ListAsync);
-        read.MapGet("/rules/{id:guid}", FindAsync);
+        read.MapGet("/rules", ListAsync).WithSummary("Rules over events, oldest first: the realm's own and those of all realms.");
+        read.MapGet("/rules/{id:guid}", FindAsync).WithSummary("One rule over events.");
 
         var write = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorWrite);
-        write.MapPost("/alerts", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync);
-        write.MapPost("/rules", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync);
-        write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync);
-        write.MapPut("/rules/{id:guid}", ChangeAsync);
-        write.MapDelete("/rules/{id:guid}", DeleteAsync);
+        write.MapPost("/alerts", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync).WithSummary("Make a rule: with query one in PromQL, with match one over events. The same as POST …/rules.")
+            .WithExample("""{"name": "cpu", "query": "cpu_usage", "threshold_value": 80, "for": "5m", "severity": "high"}""");
+        write.MapPost("/rules", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync).WithSummary("Make a rule: with match one over events, with query one in PromQL.")
+            .WithExample("""{"name": "password guessing", "match": {"tags": {"action": "login", "outcome": "failure"}}, "threshold": 5, "window_seconds": 300, "group_by": ["tags.ip_address"], "severity": "high"}""");
+        write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync).WithSummary("Make the built-in rules again, as the settings say.");
+        write.MapPut("/rules/{id:guid}", ChangeAsync).WithSummary("Change a rule over events; the body is the whole rule, version guards against overwriting another's change.")
+            .WithExample("""{"name": "password guessing", "match": {"tags": {"action": "login", "outcome": "failure"}}, "threshold": 5, "window_seconds": 300, "group_by": ["tags.ip_address"], "severity": "high"}""");
+        write.MapDelete("/rules/{id:guid}", DeleteAsync).WithSummary("Delete a rule; its alerts resolve.");
         return app;
     }
 

@@ -120,14 +120,17 @@ public static class SilencesApi
     public static IEndpointRouteBuilder MapSilences(this IEndpointRouteBuilder app)
     {
         var read = app.MapGroup("/api/v1/monitoring/silences").WithTags("Silences").RequireAuthorization(Access.UserRead);
-        read.MapGet("", ListAsync);
-        read.MapGet("/{id:guid}", FindAsync);
+        read.MapGet("", ListAsync).WithSummary("Silences, newest first: pending, active, expired.");
+        read.MapGet("/{id:guid}", FindAsync).WithSummary("One silence.");
 
         var write = app.MapGroup("/api/v1/monitoring/silences").WithTags("Silences").RequireAuthorization(Access.ModeratorWrite);
-        write.MapPost("", CreateAsync);
-        write.MapPost("/preview", PreviewAsync);
-        write.MapPut("/{id:guid}", ChangeAsync);
-        write.MapDelete("/{id:guid}", ExpireAsync);
+        write.MapPost("", CreateAsync).WithSummary("Keep alerts that all matchers take from being told, for a while.")
+            .WithExample("""{"matchers": ["host=~\"db-.*\""], "comment": "moving to a larger disk", "duration": "2h"}""");
+        write.MapPost("/preview", PreviewAsync).WithSummary("What a silence would mute now, and would have muted in the last seven days.")
+            .WithExample("""{"matchers": ["host=~\"db-.*\""]}""");
+        write.MapPut("/{id:guid}", ChangeAsync).WithSummary("Change a silence that is not over.")
+            .WithExample("""{"matchers": ["host=~\"db-.*\""], "comment": "moving to a larger disk", "duration": "2h"}""");
+        write.MapDelete("/{id:guid}", ExpireAsync).WithSummary("End a silence now; what still fires is told.");
         return app;
     }
 
