@@ -116,7 +116,36 @@ internal sealed partial class Faults(IProblemDetailsService problems, ILogger<Fa
     {
         var message = (error.InnerException as JsonException ?? error).Message;
         var repeat = message.IndexOf(" Path: ", StringComparison.Ordinal) is >= 0 and var path ? path : message.IndexOf(" LineNumber: ", StringComparison.Ordinal);
-        return repeat > 0 ? message[..repeat] : message;
+        return InWords(repeat > 0 ? message[..repeat] : message);
+    }
+
+    // The framework speaks of its types; whoever sent the body knows fields, texts and numbers.
+    private static string InWords(string message)
+    {
+        const string Unknown = "The JSON property '", Converted = "The JSON value could not be converted to ";
+        if (message.StartsWith(Unknown, StringComparison.Ordinal) && message.IndexOf("' could not be mapped", StringComparison.Ordinal) is > 0 and var end)
+        {
+            return $"the field \"{message[Unknown.Length..end]}\" is not known here.";
+        }
+
+        if (!message.StartsWith(Converted, StringComparison.Ordinal))
+        {
+            return message;
+        }
+
+        var type = message[Converted.Length..].Replace("System.Nullable`1[", "", StringComparison.Ordinal).Split('[', ']')[0].TrimEnd('.');
+        return type switch
+        {
+            "System.String" => "a text is expected.",
+            "System.Boolean" => "true or false is expected.",
+            "System.Int32" or "System.Int64" => "a whole number is expected.",
+            "System.Double" => "a number is expected.",
+            "System.DateTimeOffset" => "a time such as 2026-03-01T09:15:00Z is expected.",
+            "System.Guid" => "an id (UUID) is expected.",
+            _ when type.Contains("List`", StringComparison.Ordinal) => "a list is expected.",
+            _ when type.Contains("Dictionary`", StringComparison.Ordinal) => "an object is expected.",
+            _ => "a value of this kind is not expected here.",
+        };
     }
 
     [LoggerMessage(LogLevel.Error, "The request failed")]
@@ -131,6 +160,13 @@ internal sealed class ProblemWriter : IProblemDetailsWriter
     public async ValueTask WriteAsync(ProblemDetailsContext context)
     {
         ProblemDetailsDefaults(context);
+        // Alertmanager's clients read bare texts; amtool says nothing but "no consumer" about a content type that it does not know.
+        if (context.HttpContext.Request.Path.StartsWithSegments("/alertmanager"))
+        {
+            await context.HttpContext.Response.WriteAsJsonAsync(context.ProblemDetails.Detail ?? context.ProblemDetails.Title);
+            return;
+        }
+
         await context.HttpContext.Response.WriteAsJsonAsync(context.ProblemDetails, context.ProblemDetails.GetType(), options: null, "application/problem+json");
     }
 

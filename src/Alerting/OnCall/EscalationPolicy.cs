@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Platform.Alerting.OnCall;
 
 public enum TargetType
@@ -21,6 +23,7 @@ public sealed record EscalationStep(IReadOnlyList<EscalationTarget> Targets, int
 public sealed record EscalationPolicy(string Name, string Description, IReadOnlyList<EscalationStep> Steps, int Repeat)
 {
     /// <summary>Steps in all rounds together.</summary>
+    [JsonIgnore]
     public int Count => Steps.Count * (Repeat + 1);
 
     /// <param name="number">Number of a step, counted through all rounds, from 0.</param>

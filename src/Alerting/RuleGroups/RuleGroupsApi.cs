@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 using Platform.Alerting.Routing;
@@ -312,8 +313,21 @@ public static class RuleGroupsApi
 
     private static bool WantsYaml(HttpRequest request) => request.Headers.Accept.ToString().Contains("yaml", StringComparison.OrdinalIgnoreCase);
 
-    private static async Task<RuleGroupText> JsonAsync(HttpRequest request, CancellationToken ct) =>
-        await JsonSerializer.DeserializeAsync<RuleGroupText>(request.Body, WireJson.Options, ct) ?? throw new JsonException("A group is an object.");
+    // A group as it was answered may come back, changed: what only answers say is left out.
+    private static async Task<RuleGroupText> JsonAsync(HttpRequest request, CancellationToken ct)
+    {
+        if (await JsonSerializer.DeserializeAsync<JsonNode>(request.Body, WireJson.Options, ct) is not JsonObject group)
+        {
+            throw new JsonException("a group is an object.");
+        }
+
+        foreach (var answered in (string[])["id", "file", "last_evaluation", "errors", "created_by", "created_at", "updated_at"])
+        {
+            group.Remove(answered);
+        }
+
+        return group.Deserialize<RuleGroupText>(WireJson.Options)!;
+    }
 
     private static async Task<string> BodyAsync(HttpRequest request, CancellationToken ct)
     {

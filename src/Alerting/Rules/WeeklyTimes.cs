@@ -25,7 +25,7 @@ public static class WeeklyTimes
             }
             else
             {
-                (weekdays ??= []).AddRange(word.Split(',').Select(TimeNotation.ParseWeekdays));
+                (weekdays ??= []).AddRange(word.Split(',').SelectMany(ParseWeekdays));
             }
         }
 
@@ -33,6 +33,12 @@ public static class WeeklyTimes
             ? throw new FormatException($"\"{text}\" names neither weekdays nor times of day; expected for example saturday:sunday, or monday:friday 22:00-24:00 Europe/Berlin.")
             : new TimePart(times, weekdays, Location: zone);
     }
+
+    // Alertmanager's weeks begin on Sunday; a weekend does not mind.
+    private static IEnumerable<NumberRange> ParseWeekdays(string word) =>
+        word.Split(':') is [var first, var last] && (From: TimeNotation.ParseWeekdays(first).First, To: TimeNotation.ParseWeekdays(last).First) is var days && days.From > days.To
+            ? [new NumberRange(days.From, 6), new NumberRange(0, days.To)]
+            : [TimeNotation.ParseWeekdays(word)];
 
     private static NumberRange ParseTimes(string word) =>
         word.Split('-') is [var start, var end] ? TimeNotation.ParseTimes(start, end) : throw new FormatException($"\"{word}\" is no time of day; expected for example 22:00-24:00.");

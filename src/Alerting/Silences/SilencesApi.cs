@@ -23,7 +23,7 @@ public sealed class SilenceOptions
 /// <param name="Comment">Why.</param>
 /// <param name="StartsAt">Null for now.</param>
 /// <param name="EndsAt">Or <paramref name="Duration"/>.</param>
-/// <param name="Duration">From the start: <c>2h</c>, <c>1d12h</c>.</param>
+/// <param name="Duration">From the start, in a change of one that has begun from now: <c>2h</c>, <c>1d12h</c>.</param>
 /// <param name="Realm">The caller's when it is null; <c>*</c> silences alerts of all realms.</param>
 /// <param name="Version">Of a change: refused when the silence is at another one.</param>
 public sealed record SilenceBody(
@@ -33,7 +33,8 @@ public sealed record SilenceBody(
     private const int LongestMatcher = 1_000;
 
     /// <summary>What all matchers say, or all errors by the name of their field.</summary>
-    public (IReadOnlyList<Matcher> Matching, DateTimeOffset Start, DateTimeOffset End, Dictionary<string, string[]> Errors) Check(DateTimeOffset now, bool isPreview)
+    /// <param name="began">Of a change: when the silence begins so far.</param>
+    public (IReadOnlyList<Matcher> Matching, DateTimeOffset Start, DateTimeOffset End, Dictionary<string, string[]> Errors) Check(DateTimeOffset now, bool isPreview, DateTimeOffset? began = null)
     {
         var errors = new Dictionary<string, string[]>();
         var matching = new List<Matcher>();
@@ -59,7 +60,7 @@ public sealed record SilenceBody(
             errors["comment"] = ["Why this is silenced, 1 to 2000 characters: others will ask."];
         }
 
-        var start = (StartsAt ?? now).ToUniversalTime();
+        var start = (StartsAt ?? began ?? now).ToUniversalTime();
         var length = Duration is null ? null : AlertDuration.Parse(Duration);
         if (Duration is not null && length is null)
         {
@@ -70,7 +71,7 @@ public sealed record SilenceBody(
             errors["ends_at"] = ["When it ends: ends_at, or a duration, and not both."];
         }
 
-        var end = EndsAt?.ToUniversalTime() ?? (length is { } given ? start + given : start.AddHours(1));
+        var end = EndsAt?.ToUniversalTime() ?? (length is { } given ? (StartsAt is null && start < now ? now : start) + given : start.AddHours(1));
         if (errors.Count == 0 && (end <= start || (!isPreview && end <= now)))
         {
             errors["ends_at"] = ["A time after the start that is not over yet."];
@@ -210,7 +211,12 @@ public static class SilencesApi
             return Access.ForeignRealm();
         }
 
-        var (matching, start, end, errors) = (body with { StartsAt = body.StartsAt ?? old.StartsAt }).Check(now, isPreview: false);
+        if (old.StateAt(now) == SilenceState.Expired)
+        {
+            return TypedResults.Problem($"The silence ended at {old.EndsAt:O}. What is over stays as it was; make a new one.", statusCode: StatusCodes.Status409Conflict, title: "The silence is over");
+        }
+
+        var (matching, start, end, errors) = body.Check(now, isPreview: false, old.StartsAt);
         if (errors.Count > 0)
         {
             return TypedResults.ValidationProblem(errors);
@@ -220,11 +226,6 @@ public static class SilencesApi
         {
             return TypedResults.Problem($"The silence is at version {old.Version}, your change was made from version {from}. Read it again and repeat the change.",
                 statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the silence");
-        }
-
-        if (old.StateAt(now) == SilenceState.Expired)
-        {
-            return TypedResults.Problem($"The silence ended at {old.EndsAt:O}. What is over stays as it was; make a new one.", statusCode: StatusCodes.Status409Conflict, title: "The silence is over");
         }
 
         var silence = old with { Matching = matching, Comment = body.Comment!, StartsAt = start, EndsAt = end, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
