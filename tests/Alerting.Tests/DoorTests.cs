@@ -136,6 +136,8 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         Assert.Contains("FromAmtool", await AmtoolAsync(folder, "alert", "query", "node=web-1"), StringComparison.Ordinal);
         Assert.DoesNotContain("FromAmtool", await AmtoolAsync(folder, "alert", "query", "node=web-2"), StringComparison.Ordinal);
 
+        Assert.Equal("critical", (await AmtoolAsync(folder, "config", "routes", "test", "severity=critical")).Trim());
+
         var silence = (await AmtoolAsync(folder, "silence", "add", "node=web-1", "--comment=rebuild", "--duration=1h", "--author=anna")).Trim();
         Assert.True(Guid.TryParse(silence, out _), silence);
         var listed = await AmtoolAsync(folder, "silence", "query", "node=web-1", "-o", "extended");

@@ -76,6 +76,8 @@ public sealed class RoutingApiTests(AlertingWorld world) : IClassFixture<Alertin
         var again = await world.Receiver.WaitAsync("hush-before", 2);
         Assert.Equal("silence ended", again[1].Body.GetProperty("notification_reason").GetString());
         Assert.Equal("expired", (await world.GetAsync("api/v1/monitoring/silences", moderator)).GetProperty("items")[0].GetProperty("state").GetString());
+        using var late = await moderator.PutAsJsonAsync(new Uri($"api/v1/monitoring/silences/{silence.GetProperty("id").GetString()}", UriKind.Relative), body, Ct);
+        Assert.Equal(HttpStatusCode.Conflict, late.StatusCode);
 
         var why = await world.GetAsync($"api/v1/monitoring/alerts/{muted}/why", moderator);
         Assert.Equal(["suppressed", "routed", "released"], why.GetProperty("log").EnumerateArray().Select(entry => entry.GetProperty("what").GetString()));

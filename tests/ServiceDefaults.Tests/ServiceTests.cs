@@ -91,6 +91,8 @@ public sealed class ServiceTests
     [Theory]
     [InlineData("{\"name\":\"a\",", "line 1")]
     [InlineData("{\"name\":\"a\",\n\"window_seconds\":\"soon\"}", "$.window_seconds at line 2")]
+    [InlineData("{\"window_seconds\":\"soon\"}", "a whole number is expected.")]
+    [InlineData("{\"name\":1}", "a text is expected.")]
     [InlineData("{\"level\":\"extreme\"}", "$.level")]
     [InlineData("", "body")]
     public async Task A_body_that_cannot_be_read_gets_400_and_the_place(string body, string place)

@@ -29,6 +29,8 @@ public static class RuleGroupsApi
 
     private const string Yaml = "application/yaml";
 
+    private static readonly JsonSerializerOptions EachFieldOnce = new(WireJson.Options) { AllowDuplicateProperties = false };
+
     public static IHostApplicationBuilder AddRuleGroups(this IHostApplicationBuilder builder)
     {
         builder.AddSettings<RuleGroupOptions>();
@@ -316,7 +318,7 @@ public static class RuleGroupsApi
     // A group as it was answered may come back, changed: what only answers say is left out.
     private static async Task<RuleGroupText> JsonAsync(HttpRequest request, CancellationToken ct)
     {
-        if (await JsonSerializer.DeserializeAsync<JsonNode>(request.Body, WireJson.Options, ct) is not JsonObject group)
+        if (await JsonSerializer.DeserializeAsync<JsonNode>(request.Body, EachFieldOnce, ct) is not JsonObject group)
         {
             throw new JsonException("a group is an object.");
         }

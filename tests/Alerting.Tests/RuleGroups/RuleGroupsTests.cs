@@ -133,8 +133,10 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
 
         var yaml = await world.TextAsync($"{path}?format=yaml&name=crud");
         await world.SendAsync(HttpMethod.Post, path, RulesWorld.Json(new { name = "crud", rules = new[] { new { alert = "X", expr = "up" } } }), HttpStatusCode.Conflict);
+        var shown = (await world.SendAsync(HttpMethod.Get, $"{path}/{id}")).GetProperty("data");
+        Assert.Equal(2, (await world.SendAsync(HttpMethod.Put, $"{path}/{id}", RulesWorld.Json(shown))).GetProperty("data").GetProperty("version").GetInt32());
         await world.SendAsync(HttpMethod.Put, $"{path}/{id}", RulesWorld.Json(new { name = "crud", version = 7, rules = new[] { new { alert = "CrudOne", expr = "vector(1)" } } }), HttpStatusCode.Conflict);
-        await world.SendAsync(HttpMethod.Put, $"{path}/{id}", RulesWorld.Json(new { name = "crud", version = 1, interval = "1s", rules = new[] { new { alert = "CrudOne", expr = "vector(1)" } } }));
+        await world.SendAsync(HttpMethod.Put, $"{path}/{id}", RulesWorld.Json(new { name = "crud", version = 2, interval = "1s", rules = new[] { new { alert = "CrudOne", expr = "vector(1)" } } }));
         await Eventually.TrueAsync(async () => (await world.AlertsAsync("CrudTwo"))[0].GetProperty("state").GetString() == "resolved", because: "the alert of a rule that is gone resolves");
         Assert.Equal("firing", (await world.AlertsAsync("CrudOne"))[0].GetProperty("state").GetString());
         await world.SendAsync(HttpMethod.Get, $"{path}/{id}", realm: "other", expected: HttpStatusCode.Forbidden);
@@ -155,6 +157,19 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         var answer = await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rule-groups", new StringContent(body, System.Text.Encoding.UTF8, "application/json"), HttpStatusCode.BadRequest);
 
         Assert.Contains(answer.GetProperty("errors").EnumerateObject(), error => error.Name == field);
+    }
+
+    [Theory]
+    [InlineData("""{"nam":"bad","rules":[{"alert":"X","expr":"up"}]}""", "$.nam: the field \"nam\" is not known here.")]
+    [InlineData("""{"name":"bad","rules":[{"alert":"X","expr":7}]}""", "$.rules[0].expr: a text is expected.")]
+    [InlineData("""{"name":"bad","name":"worse","rules":[{"alert":"X","expr":"up"}]}""", "name")]
+    [InlineData("[]", "a group is an object.")]
+    [InlineData("", "Reading stopped")]
+    public async Task A_group_that_cannot_be_read_is_answered_in_words_of_its_sender(string body, string detail)
+    {
+        var answer = await world.SendAsync(HttpMethod.Post, "api/v1/monitoring/rule-groups", new StringContent(body, System.Text.Encoding.UTF8, "application/json"), HttpStatusCode.BadRequest);
+
+        Assert.Contains(detail, answer.GetProperty("detail").GetString(), StringComparison.Ordinal);
     }
 
     [Fact]
