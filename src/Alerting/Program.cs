@@ -1,5 +1,6 @@
 using Platform.Alerting;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Channels;
 using Platform.Alerting.Doors;
 using Platform.Alerting.Notifications;
@@ -30,6 +31,7 @@ builder.AddSilences();
 builder.AddAlerts();
 builder.AddWindows();
 builder.AddDoors();
+builder.AddCanaries();
 
 var app = builder.Build();
 

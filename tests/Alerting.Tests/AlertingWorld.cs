@@ -41,6 +41,8 @@ public sealed class AlertingWorld : IAsyncLifetime
             ("OUTBOUND_ALLOWED_NETWORKS", "public,127.0.0.0/8"),
             // There is no Metrics here that rules could ask.
             ("ALERT_RULE_FILES", "none"),
+            // Tests count messages and look for what is there at all.
+            ("ALERT_CANARY_ENABLED", "false"),
             .. more]);
 
     /// <summary>A client of whatever process <see cref="Service"/> is, with a fresh ticket at each request: tickets live for a minute.</summary>

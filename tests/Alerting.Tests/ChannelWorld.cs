@@ -51,6 +51,7 @@ public sealed class ChannelWorld : IAsyncLifetime
         ("ALERT_NTFY_URL", $"{Receiver.Url}/ntfy-of-settings"),
         ("ALERT_WEBHOOK_TIMEOUT_SECONDS", "1"),
         ("ALERT_CIRCUIT_LONGEST_SECONDS", "1"),
+        ("ALERT_CANARY_ENABLED", "false"),
         ("OUTBOUND_ALLOWED_NETWORKS", "public,127.0.0.0/8"),
         .. more]);
 

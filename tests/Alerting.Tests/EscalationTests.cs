@@ -8,6 +8,7 @@ using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
+using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
@@ -215,7 +216,10 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     // The service's own worker lives today; what is due tomorrow is left to the workers of the test.
     private static TestClock Tomorrow(int hour = 12) => new(new DateTimeOffset(DateTimeOffset.UtcNow.Date.AddDays(2).AddHours(hour), TimeSpan.Zero));
 
-    private async Task<ServiceProvider> ServicesAsync(TimeProvider clock)
+    private Task<ServiceProvider> ServicesAsync(TimeProvider clock) => ServicesAsync(world, clock);
+
+    /// <summary>Parts of the service on the world's database, with the test's clock.</summary>
+    internal static async Task<ServiceProvider> ServicesAsync(AlertingWorld world, TimeProvider clock)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
@@ -230,6 +234,7 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
         builder.AddChannels();
         builder.AddNotifications();
         builder.AddOnCall();
+        builder.AddRouting();
         builder.AddAlerts();
         // Only what a test asks for is made; nothing of this host is ever started.
         return builder.Services.BuildServiceProvider();

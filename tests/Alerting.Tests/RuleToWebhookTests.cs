@@ -112,6 +112,20 @@ public sealed class RuleToWebhookTests(AlertingWorld world, ITestOutputHelper ou
     }
 
     [Fact]
+    public async Task A_heartbeat_that_is_missed_is_told_and_so_is_its_return()
+    {
+        await world.TellAsync(new HealthChanged("default", "nightly-backup", "heartbeat", HealthState.Healthy, HealthState.Unhealthy, "No heartbeat for 90 s.", world.Start));
+        var missed = Assert.Single(await world.Receiver.WaitAsync("nightly-backup", 1));
+        await world.TellAsync(new HealthChanged("default", "nightly-backup", "heartbeat", HealthState.Unhealthy, HealthState.Healthy, "The heartbeat is back.", world.Start.AddSeconds(30)));
+
+        var back = (await world.Receiver.WaitAsync("nightly-backup", 2))[1];
+
+        Assert.Equal(("firing", "heartbeat", "high", world.Start), (missed.Status, missed.Label("kind"), missed.Label("severity"), missed.StartsAt));
+        Assert.Contains("No heartbeat for 90 s.", missed.Text, StringComparison.Ordinal);
+        Assert.Equal(("resolved", missed.Fingerprint), (back.Status, back.Fingerprint));
+    }
+
+    [Fact]
     public async Task Bad_news_of_a_component_that_comes_after_newer_good_news_raises_nothing()
     {
         var handled = await world.CountAsync($"select count(*) from inbox");

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Npgsql;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
@@ -168,8 +169,8 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 
     public Task<List<Alert>> ListAsync(AlertFilter filter, Cursor? after, int limit, CancellationToken ct)
     {
-        Sql where = $"true";
-        where = filter.Realm is { } realm ? $"{where} and realm = {realm}" : where;
+        Sql where = $"realm <> {Canary.Realm}";
+        where = filter.Realm is { } realm ? $"realm = {realm}" : where;
         where = filter.State is { } state ? $"{where} and state = {WireJson.Name(state.ToString())}" : where;
         // Said in so many words, so that the indexes of open alerts serve: they may be few among many.
         where = filter.OpenOnly || filter.Suppressed || filter.State is AlertState.Firing or AlertState.Acknowledged ? $"{where} and state <> 'resolved'" : where;
@@ -185,7 +186,7 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
     public async Task<AlertCounts> CountAsync(string? realm, CancellationToken ct)
     {
         Sql where = $"state <> 'resolved'";
-        where = realm is not null ? $"{where} and realm = {realm}" : where;
+        where = realm is not null ? $"{where} and realm = {realm}" : $"{where} and realm <> {Canary.Realm}";
         return (await db.FindAsync($"select count(*) from alerts where {where}", row => new AlertCounts(row.GetInt64(0)), ct))!;
     }
 
@@ -253,13 +254,15 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 
     private async Task TellFiredAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> alerts, CancellationToken ct)
     {
+        // Test alerts are no other service's business, and no statistic's.
+        var others = alerts.Where(alert => alert.Realm != Canary.Realm).ToList();
         await tx.SendAllAsync(
-            [.. alerts.Select(alert => new AlertFired(
+            [.. others.Select(alert => new AlertFired(
                 alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.Severity, WireJson.Name(alert.Source.ToString()),
                 alert.Annotations.GetValueOrDefault("summary", alert.Name), alert.Labels, alert.Annotations, alert.EventTags, alert.StartsAt, alert.Value, alert.Threshold))],
             ct);
         await NewsAsync(tx, [.. alerts.Select(alert => alert.Id)], "began", null, ct);
-        foreach (var alert in alerts)
+        foreach (var alert in others)
         {
             metrics.Fired(WireJson.Name(alert.Source.ToString()), alert.Severity);
         }
@@ -268,7 +271,7 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
     private static async Task TellResolvedAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> alerts, CancellationToken ct)
     {
         await tx.SendAllAsync(
-            [.. alerts.Select(alert => new AlertResolved(
+            [.. alerts.Where(alert => alert.Realm != Canary.Realm).Select(alert => new AlertResolved(
                 alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, alert.EndsAt!.Value, alert.Resolved!.By, alert.Resolved.Reason))],
             ct);
         await NewsAsync(tx, [.. alerts.Select(alert => alert.Id)], "ended", null, ct);

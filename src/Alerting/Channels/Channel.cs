@@ -22,6 +22,15 @@ public enum ChannelKind
 
     /// <summary>Push messages through an ntfy server.</summary>
     Ntfy,
+
+    /// <summary>The end of test alerts, within the process. There is one such channel, and nobody makes another.</summary>
+    Canary,
+}
+
+public static class ChannelKinds
+{
+    /// <summary>The kinds that people make channels of.</summary>
+    public static readonly IReadOnlyList<ChannelKind> OfPeople = [.. Enum.GetValues<ChannelKind>().Where(kind => kind != ChannelKind.Canary)];
 }
 
 /// <summary>A place where notifications go. Receivers name channels; within a realm a name is taken once, and hides the same name of realm <c>*</c>.</summary>

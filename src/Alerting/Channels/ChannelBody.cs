@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Platform.Alerting.Canaries;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Channels;
@@ -25,8 +26,9 @@ public sealed record ChannelBody(
         var name = Name ?? old?.Name ?? "";
         Require("name", name.Length is > 0 and <= LongestName && name.Trim() == name && !name.Any(char.IsControl), $"1 to {LongestName} characters, without spaces at the ends.");
         Require("name", old is null || name == old.Name, "The name of a channel stays: receivers and fallbacks go by it. Make another channel.");
+        Require("name", name != Canary.Name, "Another name: this one is the platform's own.");
         var kind = Parse(Kind) ?? (Kind is null ? old?.Kind : null);
-        Require("kind", kind is not null, $"One of {string.Join(", ", Enum.GetNames<ChannelKind>().Select(WireJson.Name))}.");
+        Require("kind", kind is not null, $"One of {string.Join(", ", ChannelKinds.OfPeople.Select(kind => WireJson.Name(kind.ToString())))}.");
         Require("kind", old is null || kind is null || kind == old.Kind, "The kind of a channel stays. Make another channel.");
         Require("rate_per_minute", RatePerMinute is null or >= 0 and <= 1_000_000, "0 (no limit) to 1,000,000, or nothing for the default.");
         Require("deadline_seconds", DeadlineSeconds is null or > 0 and <= LongestDeadlineSeconds, $"1 to {LongestDeadlineSeconds}, or nothing for the default.");
@@ -101,5 +103,5 @@ public sealed record ChannelBody(
     private static bool IsHidden(JsonElement value) =>
         value.ValueKind == JsonValueKind.Object && value.TryGetProperty("secret", out var word) && word.ValueKind == JsonValueKind.String && word.ValueEquals("set") && value.TryGetProperty("fingerprint", out _);
 
-    private static ChannelKind? Parse(string? text) => Enum.GetValues<ChannelKind>().Cast<ChannelKind?>().FirstOrDefault(kind => WireJson.Name(kind.ToString()!) == text);
+    private static ChannelKind? Parse(string? text) => ChannelKinds.OfPeople.Cast<ChannelKind?>().FirstOrDefault(kind => WireJson.Name(kind.ToString()!) == text);
 }

@@ -144,6 +144,7 @@ public static class ChannelFields
         ChannelKind.Pagerduty => Pagerduty,
         ChannelKind.Webhook => Webhook,
         ChannelKind.Ntfy => Ntfy,
+        ChannelKind.Canary => [],
     };
 
     /// <summary>What is wrong with a set of fields, by the name of the field: each alone, and all together.</summary>

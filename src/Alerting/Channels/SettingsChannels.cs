@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Security.Cryptography;
 using System.Text;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Notifications;
 using Platform.Contracts;
 using Platform.ServiceDefaults;
@@ -173,7 +174,8 @@ public sealed class SettingsChannels
 
     public IReadOnlyCollection<Channel> All => _byName.Values;
 
-    public Channel? Find(string name) => _byName.GetValueOrDefault(name);
+    /// <summary>Also finds the channel of test alerts, which is in no list.</summary>
+    public Channel? Find(string name) => _byName.GetValueOrDefault(name) ?? (name == Canary.Name ? Canary.Channel : null);
 
     /// <summary>Names of the channels that an alert of this severity goes to where nobody said otherwise.</summary>
     public IReadOnlyList<string> For(Severity severity) => DefaultChannels.For(severity, _byName.Values.Where(channel => channel.Name != Digest));
@@ -216,7 +218,7 @@ public static class DefaultChannels
         ChannelKind.Pagerduty or ChannelKind.Ntfy => Severity.High,
         ChannelKind.Slack or ChannelKind.Teams => Severity.Medium,
         ChannelKind.Email => Severity.Low,
-        ChannelKind.Webhook => Severity.Info,
+        ChannelKind.Webhook or ChannelKind.Canary => Severity.Info,
     };
 
     private static IReadOnlyList<string> Names(IEnumerable<Channel> channels) => [.. channels.Select(channel => channel.Name).Order(StringComparer.Ordinal)];

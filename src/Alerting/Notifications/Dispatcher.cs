@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Npgsql;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Channels;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
@@ -215,7 +216,11 @@ public sealed partial class Dispatcher : BackgroundService
         // Whoever tries a channel wants to know now; nobody is told again later.
         var deadline = claimed.Kind == "test" ? TimeSpan.Zero : DeadlineOf(channel, claimed.Kind);
         var verdict = Verdict.On(answer, claimed.Attempt, claimed.Since, deadline, now, Random.Shared.NextDouble(), _options);
-        _metrics.Attempted(channel?.Kind, answer.Outcome);
+        if (claimed.Realm != Canary.Realm)
+        {
+            _metrics.Attempted(channel?.Kind, answer.Outcome);
+        }
+
         Report(claimed, answer, verdict, now);
         return new Settlement(claimed, channel, attempt, answer, verdict);
     }
@@ -350,7 +355,10 @@ public sealed partial class Dispatcher : BackgroundService
     {
         if (verdict.State == NotificationState.Delivered)
         {
-            _metrics.Delivered(now - claimed.CreatedAt);
+            if (claimed.Realm != Canary.Realm)
+            {
+                _metrics.Delivered(now - claimed.CreatedAt);
+            }
         }
         else if (verdict.State == NotificationState.Failed)
         {

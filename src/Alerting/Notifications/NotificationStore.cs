@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Npgsql;
+using Platform.Alerting.Canaries;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
 
@@ -63,7 +64,7 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
             return;
         }
 
-        metrics.Written(notifications.Count);
+        metrics.Written(notifications.Count(one => one.Realm != Canary.Realm));
         // One content goes to several channels.
         var texts = notifications.Select(one => one.Content).Distinct<NotificationContent>(ReferenceEqualityComparer.Instance).ToDictionary(
             content => content, content => JsonSerializer.Serialize(content, WireJson.Options), (IEqualityComparer<NotificationContent>)ReferenceEqualityComparer.Instance);
@@ -124,8 +125,8 @@ public sealed class NotificationStore(NpgsqlDataSource db, AlertingMetrics metri
     // All but the text.
     private static Sql Where(NotificationFilter filter, Cursor? after)
     {
-        Sql where = $"true";
-        where = filter.Realm is { } realm ? $"{where} and realm = {realm}" : where;
+        Sql where = $"realm <> {Canary.Realm}";
+        where = filter.Realm is { } realm ? $"realm = {realm}" : where;
         where = filter.Alert is { } id ? $"{where} and alert_ids @> array[{id}]::uuid[]" : where;
         where = filter.State is { } state ? $"{where} and state = {Word(state)}" : where;
         where = filter.Channel is { } channel ? $"{where} and channel = {channel}" : where;

@@ -1,4 +1,6 @@
 using System.Text.Json.Serialization;
+using Platform.Alerting.Routing;
+using Platform.PromQL;
 
 namespace Platform.Alerting.OnCall;
 
@@ -45,5 +47,44 @@ public sealed record Escalation(
         }
 
         return now > due + grace ? $"Step {taken % Policy.Steps.Count + 1} of the policy {PolicyName} was due at {due:u} and has not been taken." : null;
+    }
+}
+
+/// <summary>A critical alert that fires, that nobody has acknowledged and nothing suppresses.</summary>
+/// <param name="Since">From when people were to be told: it fired, was released from what suppressed it, or its acknowledgement ran out.</param>
+/// <param name="Running">Names of the policies that are at work for it.</param>
+public sealed record CriticalAlert(Guid Id, string Realm, string Name, Labels Labels, DateTimeOffset FiredAt, DateTimeOffset Since, IReadOnlyList<string> Running)
+{
+    /// <summary>
+    /// The policies on its routes that should be at work by now and are not. Decides from the alert and the routing alone, not from what
+    /// the flusher remembers: nothing that the flusher forgot is forgotten here. A further alert of a group may wait for the group's
+    /// interval, so this long is waited for every one.
+    /// </summary>
+    /// <param name="routing">What holds in its realm. An alert from before it was changed was told by what held then, and is passed over.</param>
+    public IEnumerable<string> NotBegun(StoredRouting routing, DateTimeOffset now, TimeSpan grace)
+    {
+        if (routing.ChangedAt >= FiredAt)
+        {
+            yield break;
+        }
+
+        foreach (var ofPolicy in Routing.Routing.Match(routing.Config.Route, Labels)
+            .Select(route => (Route: route, Policy: routing.Config.Find(route.Receiver)?.EscalationPolicy))
+            .Where(one => one.Policy is not null && !Running.Contains(one.Policy))
+            .GroupBy(one => one.Policy!))
+        {
+            if (ofPolicy.Any(one => now - Since > one.Route.GroupInterval + grace && IsOpen(one.Route, routing.Config, now - one.Route.GroupInterval - grace, now)))
+            {
+                yield return ofPolicy.Key;
+            }
+        }
+    }
+
+    // Whether the route could send all the time.
+    private static bool IsOpen(RouteMatch route, RoutingConfig config, DateTimeOffset from, DateTimeOffset to)
+    {
+        var (mute, active) = (route.MuteTimeIntervals, route.ActiveTimeIntervals);
+        return mute.Count + active.Count == 0
+            || (Muting.MutedBy(mute, active, config.TimeIntervals, from) is null && Muting.NextChange(mute, active, config.TimeIntervals, from) > to);
     }
 }

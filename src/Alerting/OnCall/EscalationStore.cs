@@ -2,6 +2,7 @@ using System.Text.Json;
 using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Notifications;
+using Platform.Alerting.Routing;
 using Platform.Postgres;
 using Platform.ServiceDefaults;
 
@@ -148,6 +149,21 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
             where e.ended_at is null and a.state = 'firing' and a.severity = 'critical' and not a.suppressed and a.name <> {EscalationWatchdog.AlertName} and e.id > {after}
             order by e.id limit {atMost}
             """, Read, ct), ct);
+
+    /// <summary>Critical alerts that nobody has acknowledged and nothing suppresses, in the order of their firing. Takes no lock.</summary>
+    public Task<List<CriticalAlert>> CriticalAsync(Cursor after, int atMost, CancellationToken ct) =>
+        db.QueryAsync($"""
+            select a.id, a.realm, a.name, a.labels::text, a.fired_at,
+                greatest(a.fired_at, (select max(l.at) from alert_log l where l.alert_id = a.id and l.what in ('released', 'acknowledgement_ended'))),
+                array(select e.policy from escalations e where e.alert_id = a.id and e.ended_at is null)
+            from alerts a
+            where a.state <> 'resolved' and a.state = 'firing' and a.severity = 'critical' and not a.suppressed and a.name <> {EscalationWatchdog.AlertName}
+                and (a.fired_at, a.id) > ({after.At}, {after.Id})
+            order by a.fired_at, a.id limit {atMost}
+            """,
+            row => new CriticalAlert(
+                row.GetGuid(0), row.GetString(1), row.GetString(2), LabelSet.Of(JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(3))!),
+                row.GetTime(4), row.GetTime(5), row.GetFieldValue<string[]>(6)), ct);
 
     private async Task<List<Escalation>> WithStepsAsync(List<Escalation> escalations, CancellationToken ct)
     {

@@ -11,7 +11,7 @@ namespace Platform.Alerting.OnCall;
 /// </summary>
 public sealed class PersonalChannels(ChannelStore channels, SmtpSettings smtp)
 {
-    public static readonly IReadOnlyList<string> Types = [.. Enum.GetNames<ChannelKind>().Select(WireJson.Name)];
+    public static readonly IReadOnlyList<string> Types = [.. ChannelKinds.OfPeople.Select(kind => WireJson.Name(kind.ToString()))];
 
     /// <summary>Name of the channel behind a contact method.</summary>
     public static string NameOf(string user, string method) => $"on-call/{user}/{method}";

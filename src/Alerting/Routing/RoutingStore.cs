@@ -1,4 +1,5 @@
 using Npgsql;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Channels;
 using Platform.ServiceDefaults;
 using Platform.Postgres;
@@ -13,12 +14,16 @@ public sealed record StoredRouting(string Realm, int Version, string ChangedBy, 
 /// <summary>What holds in each realm, at one version of all.</summary>
 public sealed class RoutingTable(long version, IReadOnlyDictionary<string, StoredRouting> stored, RoutingConfig fallback)
 {
+    private static readonly StoredRouting s_canary = new(Canary.Realm, 0, "platform", null, Canary.Routing);
     private readonly StoredRouting _default = new(Realm.All, 0, "default", null, fallback);
 
     public long Version => version;
 
-    /// <summary>The realm's own, else that of <c>*</c>, else the default.</summary>
-    public StoredRouting For(string realm) => stored.GetValueOrDefault(realm) ?? stored.GetValueOrDefault(Realm.All) ?? _default;
+    /// <summary>Whether any realm names an escalation policy.</summary>
+    public bool Escalates { get; } = stored.Values.Any(one => one.Config.Receivers.Any(receiver => receiver.EscalationPolicy is not null));
+
+    /// <summary>The realm's own, else that of <c>*</c>, else the default. Test alerts have theirs, which nobody changes.</summary>
+    public StoredRouting For(string realm) => realm == Canary.Realm ? s_canary : stored.GetValueOrDefault(realm) ?? stored.GetValueOrDefault(Realm.All) ?? _default;
 }
 
 /// <summary>All SQL about configurations of routing.</summary>

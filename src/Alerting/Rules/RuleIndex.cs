@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using System.Net;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 
@@ -22,10 +23,11 @@ public sealed class RuleIndex
         var enabled = rules.Where(rule => rule.Enabled).ToList();
         var everywhere = enabled.Where(rule => rule.Realm == ServiceDefaults.Realm.All).SelectMany(Interest.Of).ToList();
         _everywhere = new RealmRules(everywhere);
+        // No rule of people wants test alerts.
         _realms = enabled
             .Where(rule => rule.Realm != ServiceDefaults.Realm.All)
             .GroupBy(rule => rule.Realm)
-            .ToFrozenDictionary(group => group.Key, group => new RealmRules([.. group.SelectMany(Interest.Of), .. everywhere]));
+            .ToFrozenDictionary(group => group.Key, group => new RealmRules([.. group.SelectMany(Interest.Of), .. group.Key == Canary.Realm ? [] : everywhere]));
     }
 
     public long Version { get; }

@@ -2,6 +2,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
@@ -278,7 +279,7 @@ public static class SilencesApi
 
         var realm = body.Realm is { } named && caller.Reaches(named) && named != Realm.All ? named : caller.RealmFilter;
         Sql where = $"labels @> {Queries.Jsonb(matching.Where(matcher => matcher.Kind == MatchKind.Equal && matcher.Value.Length > 0).GroupBy(matcher => matcher.Name).ToDictionary(same => same.Key, same => same.First().Value), WireJson.Options)}";
-        where = realm is not null ? $"{where} and realm = {realm}" : where;
+        where = $"{where} and {OfRealm()}";
         var open = (await db.QueryAsync($"""
             select id, name, severity, labels::text, starts_at from alerts where state <> 'resolved' and {where} order by fired_at desc, id desc limit {MostLookedAt}
             """,
@@ -286,7 +287,7 @@ public static class SilencesApi
             .Where(alert => matching.AllMatch(LabelSet.Of(alert.Labels))).ToList();
 
         Sql again = $"labels @> {Queries.Jsonb(matching.Where(matcher => matcher.Kind == MatchKind.Equal && matcher.Value.Length > 0).GroupBy(matcher => matcher.Name).ToDictionary(same => same.Key, same => same.First().Value), WireJson.Options)}";
-        again = realm is not null ? $"{again} and realm = {realm}" : again;
+        again = $"{again} and {OfRealm()}";
         // Whatever was open in that time, one row for each label set.
         var before = await db.QueryAsync($"""
             select min(name), min(labels::text), count(*) from alerts
@@ -299,6 +300,12 @@ public static class SilencesApi
                 PreviewDays, taken.Sum(one => one.Count),
                 taken.GroupBy(one => one.Name).Select(same => (same.Key, Count: same.Sum(one => one.Count))).OrderByDescending(one => one.Count).Take(PreviewAlerts).ToDictionary(one => one.Key, one => one.Count),
                 before.Count < MostLookedAt))));
+
+        Sql OfRealm()
+        {
+            Sql all = $"realm <> {Canary.Realm}";
+            return realm is not null ? $"realm = {realm}" : all;
+        }
     }
 
     private static Dictionary<string, string> Describe(Silence silence) => new()

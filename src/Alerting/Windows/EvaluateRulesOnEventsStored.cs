@@ -2,6 +2,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using Npgsql;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Routing;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
@@ -69,7 +70,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
         var version = await RuleStore.HoldVersionAsync(tx, ct);
         if (_rules.Version != version)
         {
-            _rules = new RuleIndex(version, await RuleStore.ListAllAsync(tx, ct));
+            _rules = new RuleIndex(version, [Canary.Rule, .. await RuleStore.ListAllAsync(tx, ct)]);
         }
 
         var now = BatchMatch.Microseconds(clock.GetUtcNow());

@@ -49,6 +49,7 @@ public sealed class RulesWorld : IAsyncLifetime
         ("ALERT_RULE_FILES_POLL_SECONDS", "0.2"),
         ("ALERT_RULE_LEASE_SECONDS", "2"),
         ("ALERT_RULE_SOURCE_FAILURE_SECONDS", "2"),
+        ("ALERT_CANARY_ENABLED", "false"),
         .. more]);
 
     public async Task<JsonElement> SendAsync(HttpMethod method, string path, HttpContent? body = null, HttpStatusCode expected = HttpStatusCode.OK, string realm = "default", Role role = Role.Moderator, ServiceProcess? to = null)

@@ -36,6 +36,8 @@ public sealed class ShippedRulesTests
         ["MessagesFailing"] = ["messaging_failures_total{job=\"alerting\", queue=\"q\", last=\"true\", realm=\"*\"} 0x3 1x5"],
         ["SamplesRefused"] = ["metrics_samples_refused_total{job=\"metrics\", reason=\"old\", realm=\"*\"} 0+1200x30"],
         ["RulesFailing"] = ["alerting_rule_evaluation_failures_total{job=\"alerting\", realm=\"*\"} 0+1x30"],
+        ["AlertPipelineSlow"] = ["alerting_canary_latency_seconds{job=\"alerting\", realm=\"*\"} 0.1x5 7+60x10"],
+        ["AlertPipelineSilent"] = ["alerting_canary_last_success_timestamp_seconds{job=\"alerting\", realm=\"*\"} 1x20", "alerting_canary_interval_seconds{job=\"alerting\", realm=\"*\"} 60x20"],
         ["AuditChainBroken"] = ["compliance_verification_failures_total{job=\"compliance\", realm=\"*\"} 0 1x3"],
     };
 
