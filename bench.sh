@@ -3,7 +3,7 @@
 #
 #   ./bench.sh                  everything (about a quarter of an hour on two cores)
 #   ./bench.sh ingest latency   only these
-#   ./bench.sh faults           the kill tests with 10,000 events in flight at each kill
+#   ./bench.sh faults           the fault tests, with 10,000 events in flight at each kill and 10,000 alerts at each fault
 #   ./bench.sh alerting         from data to page, against Prometheus with Alertmanager; alerting --help lists its parts
 #   ./bench.sh metrics          the metrics engine against Prometheus and VictoriaMetrics; metrics --help lists its parts
 #   ./bench.sh --help           the list
@@ -31,8 +31,8 @@ for name in "${names[@]}"; do
     fi
     if [[ $name == faults ]]; then
         echo "== faults"
-        PLATFORM_FAULT_EVENTS=10000 artifacts/bin/EndToEnd.Tests/release/Platform.EndToEnd.Tests \
-            -class Platform.EndToEnd.Tests.FaultTests -noColor -noLogo -diagnostics
+        PLATFORM_FAULT_EVENTS=10000 PLATFORM_FAULT_ALERTS=10000 artifacts/bin/EndToEnd.Tests/release/Platform.EndToEnd.Tests \
+            -class Platform.EndToEnd.Tests.FaultTests -class Platform.EndToEnd.Tests.AlertFaultTests -parallel none -noColor -noLogo -diagnostics
     else
         artifacts/bin/Bench/release/Platform.Bench "$name"
     fi

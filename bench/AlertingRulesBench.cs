@@ -1,11 +1,6 @@
 using System.Globalization;
 using System.Text;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Platform.Testing;
 
 namespace Platform.Bench;
@@ -27,13 +22,12 @@ internal static class AlertingRulesBench
         }
 
         await using var application = await StartApplicationAsync();
-        var target = new Uri(application.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Authority;
         var scrape = $$"""
             scrape_configs:
               - job_name: bench
                 scrape_interval: 15s
                 static_configs:
-                  - targets: ['{{target}}']
+                  - targets: ['{{application.Url.Authority}}']
             """;
         using var folder = TemporaryFolder.Create("rules");
         var (rulesFile, scrapeFile) = (Path.Combine(folder.Path, "rules.yml"), Path.Combine(folder.Path, "scrape.yml"));
@@ -89,14 +83,10 @@ internal static class AlertingRulesBench
     }
 
     // A hundred series for each pod: counters that grow with time, and gauges.
-    private static async Task<WebApplication> StartApplicationAsync()
+    private static Task<LoopbackServer> StartApplicationAsync()
     {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        builder.Configuration["urls"] = "http://127.0.0.1:0";
-        var app = builder.Build();
         var began = DateTimeOffset.UtcNow;
-        app.MapGet("/metrics", () =>
+        return LoopbackServer.StartAsync(context =>
         {
             var seconds = (long)(DateTimeOffset.UtcNow - began).TotalSeconds;
             var text = new StringBuilder();
@@ -121,9 +111,7 @@ internal static class AlertingRulesBench
                 }
             }
 
-            return Results.Text(text.ToString(), "text/plain; version=0.0.4");
+            return Results.Text(text.ToString(), "text/plain; version=0.0.4").ExecuteAsync(context);
         });
-        await app.StartAsync();
-        return app;
     }
 }

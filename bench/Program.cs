@@ -26,7 +26,7 @@ switch (args)
 
 if (args is [] or ["--help"] or ["-h"] || args.Except(benches.Select(bench => bench.Name)).FirstOrDefault() is not null)
 {
-    Console.WriteLine("Usage: ./bench.sh [name …]      all of them unless named; faults runs the kill tests at full size");
+    Console.WriteLine("Usage: ./bench.sh [name …]      all of them unless named; faults runs the fault tests at full size");
     foreach (var (name, what, _) in benches)
     {
         Console.WriteLine($"  {name,-10} {what}");

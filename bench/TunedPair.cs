@@ -1,12 +1,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Platform.Testing;
 
 namespace Platform.Bench;
@@ -15,20 +10,14 @@ namespace Platform.Bench;
 internal sealed class GaugeTarget : IAsyncDisposable
 {
     private readonly ConcurrentDictionary<string, double> _values = new();
-    private readonly WebApplication _app;
+    private LoopbackServer _server = null!;
 
-    private GaugeTarget(WebApplication app) => _app = app;
-
-    public string Address => new Uri(_app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Authority;
+    public string Address => _server.Url.Authority;
 
     public static async Task<GaugeTarget> StartAsync()
     {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        builder.Configuration["urls"] = "http://127.0.0.1:0";
-        var target = new GaugeTarget(builder.Build());
-        target._app.MapGet("/metrics", target.Exposition);
-        await target._app.StartAsync();
+        var target = new GaugeTarget();
+        target._server = await LoopbackServer.StartAsync(target.ExposeAsync);
         return target;
     }
 
@@ -36,9 +25,9 @@ internal sealed class GaugeTarget : IAsyncDisposable
 
     public void Remove(string n) => _values.TryRemove(n, out _);
 
-    public ValueTask DisposeAsync() => _app.DisposeAsync();
+    public ValueTask DisposeAsync() => _server.DisposeAsync();
 
-    private IResult Exposition()
+    private Task ExposeAsync(HttpContext context)
     {
         var text = new StringBuilder("# TYPE bench_value gauge\n");
         foreach (var (n, value) in _values)
@@ -46,7 +35,7 @@ internal sealed class GaugeTarget : IAsyncDisposable
             text.Append(CultureInfo.InvariantCulture, $"bench_value{{n=\"{n}\"}} {value}\n");
         }
 
-        return Results.Text(text.ToString(), "text/plain; version=0.0.4");
+        return Results.Text(text.ToString(), "text/plain; version=0.0.4").ExecuteAsync(context);
     }
 }
 

@@ -17,7 +17,7 @@ public sealed class AlertingWorld : IAsyncLifetime
 
     public TestWorld World { get; private set; } = null!;
 
-    public Receiver Receiver { get; private set; } = null!;
+    public WebhookReceiver Receiver { get; private set; } = null!;
 
     public ServiceProcess Service { get; set; } = null!;
 
@@ -28,7 +28,7 @@ public sealed class AlertingWorld : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         World = await TestWorld.CreateAsync();
-        Receiver = await Receiver.StartAsync();
+        Receiver = await WebhookReceiver.StartAsync();
         Service = await StartAsync();
         Db = await World.OpenAsync("alertingdb");
         Moderator = Client(Role.Moderator);
@@ -36,7 +36,7 @@ public sealed class AlertingWorld : IAsyncLifetime
 
     public Task<ServiceProcess> StartAsync(params (string Name, string Value)[] more) =>
         World.StartAsync("Alerting", "alertingdb", [
-            ("ALERT_WEBHOOK_URL", Receiver.Url.ToString()),
+            ("ALERT_WEBHOOK_URL", Receiver.Url),
             ("ALERT_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
             ("OUTBOUND_ALLOWED_NETWORKS", "public,127.0.0.0/8"),
             // There is no Metrics here that rules could ask.

@@ -21,7 +21,7 @@ public sealed class AlertmanagerBodyTests
     public async Task Our_body_is_that_of_a_real_Alertmanager_but_for_the_reason()
     {
         Assert.SkipUnless(File.Exists(Program), "prometheus-alertmanager is not installed (deploy/native/install.sh --peers)");
-        await using var receiver = await ChannelReceiver.StartAsync();
+        await using var receiver = await WebhookReceiver.StartAsync();
         using var folder = TemporaryFolder.Create("alertmanager");
         var file = Path.Combine(folder.Path, "alertmanager.yml");
         await File.WriteAllTextAsync(file, $$"""
@@ -42,7 +42,7 @@ public sealed class AlertmanagerBodyTests
             using var client = new HttpClient { BaseAddress = new Uri($"http://{address}/") };
             var starts = new DateTimeOffset(DateTimeOffset.UtcNow.AddMinutes(-5).ToUnixTimeSeconds() * TimeSpan.TicksPerSecond + DateTimeOffset.UnixEpoch.Ticks, TimeSpan.Zero);
             await Eventually.TrueAsync(async () => (await client.PostAsJsonAsync("api/v2/alerts", new[] { Sent("a"), Sent("b") }, Ct)).IsSuccessStatusCode, because: "Alertmanager takes the alerts");
-            var theirs = JsonNode.Parse((await receiver.WaitAsync("/", 1))[0].Text)!.AsObject();
+            var theirs = JsonNode.Parse((await receiver.WaitAtAsync("/", 1))[0].Text)!.AsObject();
 
             var ours = JsonNode.Parse(Webhook.Body(
                 new NotificationContent(

@@ -199,7 +199,7 @@ public sealed class ChannelApiTests(ChannelWorld world) : IClassFixture<ChannelW
         world.Receiver.On("/lost", 200);
         await world.PostAsync($"notifications/{Id(failed)}/retry");
 
-        await world.Receiver.WaitAsync("/lost", 2);
+        await world.Receiver.WaitAtAsync("/lost", 2);
         await Testing.Eventually.TrueAsync(async () => (await world.GetAsync("notifications?channel=lost")).GetProperty("items")[0].GetProperty("state").GetString() == "delivered", because: "the second try is delivered");
         Assert.Single(world.Receiver.At("/lost").Select(request => request.Headers["webhook-id"]).Distinct());
         using var again = await world.Admin.PostAsync(new Uri($"api/v1/monitoring/notifications/{Id(failed)}/retry", UriKind.Relative), null, Ct);

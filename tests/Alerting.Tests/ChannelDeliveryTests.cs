@@ -24,7 +24,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
         await world.TellAsync("refusing", "r1");
         await world.TellAsync("refusing", "r2");
 
-        var caught = await world.Receiver.WaitAsync("/refusing-net", 2);
+        var caught = await world.Receiver.WaitAtAsync("/refusing-net", 2);
 
         Assert.All(caught, request => Assert.StartsWith("refusing could not tell this (the receiver refused with 403); first notification", request.Body.GetProperty("notification_reason").GetString(), StringComparison.Ordinal));
         Assert.Equal(["fallback", "fallback"], (await world.SettledAsync("refusing-net", 2)).Select(one => one.GetProperty("kind").GetString()));
@@ -36,7 +36,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
 
         await Eventually.TrueAsync(async () => Assert.Single(await AlertsAsync("refusing")).GetProperty("state").GetString() == "resolved", because: "the alert about the channel resolves");
         // Whoever was told of the beginning in its place hears of the end, too.
-        caught = await world.Receiver.WaitAsync("/refusing-net", 3);
+        caught = await world.Receiver.WaitAtAsync("/refusing-net", 3);
         Assert.Equal(("resolved", "r1"), (caught[2].Body.GetProperty("status").GetString(), caught[2].Body.GetProperty("groupKey").GetString()));
         Assert.Equal(JsonValueKind.Null, (await world.GetAsync($"channels/{channel.GetProperty("id").GetString()}")).GetProperty("health").GetProperty("paused_until").ValueKind);
     }
@@ -52,7 +52,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
             await world.TellAsync([ChannelWorld.Outgoing("hanging", $"h{group}"), ChannelWorld.Outgoing("hanging", $"h{group}", NotificationStatus.Resolved, "all alerts resolved")]);
         }
 
-        var caught = await world.Receiver.WaitAsync("/hanging-net", 20);
+        var caught = await world.Receiver.WaitAtAsync("/hanging-net", 20);
 
         Assert.Equal(20, caught.Count);
         foreach (var group in caught.GroupBy(request => request.Body.GetProperty("groupKey").GetString()))
@@ -163,7 +163,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
         var dead = await world.WebhookAsync("dead", "/dead");
         await world.WebhookAsync("alive", "/alive");
         await world.TellAsync([.. Enumerable.Range(0, groups).Select(group => ChannelWorld.Outgoing("dead", $"d{group}"))]);
-        await world.Receiver.WaitAsync("/dead", 5);
+        await world.Receiver.WaitAtAsync("/dead", 5);
 
         await world.TellAsync([.. Enumerable.Range(0, 20).Select(group => ChannelWorld.Outgoing("alive", $"a{group}"))]);
         await world.SettledAsync("alive", 20);
@@ -217,7 +217,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
         await world.WebhookAsync("narrow", "/narrow", new { rate_per_minute = 60 });
         await world.TellAsync([.. Enumerable.Range(0, 14).Select(group => ChannelWorld.Outgoing("narrow", $"n{group}", severity: Severity.Low)), ChannelWorld.Outgoing("narrow", "urgent", severity: Severity.Critical)]);
 
-        await world.Receiver.WaitAsync("/narrow", 11);
+        await world.Receiver.WaitAtAsync("/narrow", 11);
 
         var first = world.Receiver.At("/narrow").Take(10).Select(request => request.Body.GetProperty("groupKey").GetString());
         Assert.Contains("urgent", first);
@@ -229,7 +229,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
         var channel = await world.WebhookAsync("doomed", "/doomed");
         world.Receiver.On("/doomed", 503);
         await world.TellAsync("doomed", "d");
-        await world.Receiver.WaitAsync("/doomed", 1);
+        await world.Receiver.WaitAtAsync("/doomed", 1);
         using var deleted = await world.Admin.DeleteAsync(new Uri($"api/v1/monitoring/channels/{channel.GetProperty("id").GetString()}", UriKind.Relative), Ct);
         deleted.EnsureSuccessStatusCode();
         await world.TellAsync("no-such-setting", "n");
@@ -253,7 +253,7 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
             await world.TellAsync([.. Enumerable.Range(0, groups).Select(group => ChannelWorld.Outgoing("fast", $"f{group}", reason: $"{round}"))]);
         }
 
-        var received = await world.Receiver.WaitAsync("/fast", groups * each, TimeSpan.FromMinutes(2));
+        var received = await world.Receiver.WaitAtAsync("/fast", groups * each, TimeSpan.FromMinutes(2));
 
         output.WriteLine($"{groups * each / clock.Elapsed.TotalSeconds:0} notifications/s");
         Assert.Equal(groups * each, received.Select(request => request.Headers["webhook-id"]).Distinct().Count());

@@ -25,7 +25,7 @@ public sealed class ChannelWorld : IAsyncLifetime
 
     public TestWorld World { get; private set; } = null!;
 
-    public ChannelReceiver Receiver { get; private set; } = null!;
+    public WebhookReceiver Receiver { get; private set; } = null!;
 
     public NpgsqlDataSource Db { get; private set; } = null!;
 
@@ -38,7 +38,7 @@ public sealed class ChannelWorld : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         World = await TestWorld.CreateAsync();
-        Receiver = await ChannelReceiver.StartAsync();
+        Receiver = await WebhookReceiver.StartAsync();
         await StartAsync(_environment);
         Db = await World.OpenAsync("alertingdb");
         Admin = Client(Role.Admin);

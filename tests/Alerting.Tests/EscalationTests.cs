@@ -96,6 +96,33 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     }
 
     [Fact]
+    public async Task A_clock_that_leaps_takes_one_step_and_one_that_is_set_back_keeps_the_pace()
+    {
+        var policy = await PolicyAsync("leaping", repeat: 5, (["webhook"], 60), (["webhook"], 60));
+        var clock = Tomorrow();
+        await using var services = await ServicesAsync(clock);
+        var alert = await RaiseAsync("leaping-alert");
+        await BeginAsync(services, alert, policy, clock.Now);
+        var worker = Worker(services);
+        await worker.TickAsync(Ct);
+
+        clock.Advance(TimeSpan.FromHours(5));
+        await worker.TickAsync(Ct);
+        await worker.TickAsync(Ct);
+        Assert.Equal(2, (await ToldAsync(alert)).Count);
+
+        clock.Advance(-TimeSpan.FromHours(1));
+        await worker.TickAsync(Ct);
+        Assert.Equal(2, (await ToldAsync(alert)).Count);
+        clock.Advance(TimeSpan.FromSeconds(59));
+        await worker.TickAsync(Ct);
+        Assert.Equal(2, (await ToldAsync(alert)).Count);
+        clock.Advance(TimeSpan.FromSeconds(1));
+        await worker.TickAsync(Ct);
+        Assert.Equal(3, (await ToldAsync(alert)).Count);
+    }
+
+    [Fact]
     public async Task A_schedule_means_who_is_on_call_then_and_a_step_that_reaches_nobody_goes_on_at_once()
     {
         using var admin = world.Client(Role.Admin);

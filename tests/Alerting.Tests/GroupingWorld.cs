@@ -45,10 +45,12 @@ public sealed class GroupingWorld : IAsyncLifetime
     }
 
     /// <summary>The parts of another process on the same database.</summary>
-    public ServiceProvider Replica()
+    /// <param name="settings">On top of a channel whose receiver is not there.</param>
+    public ServiceProvider Replica(params (string Name, string Value)[] settings)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["ALERT_WEBHOOK_URL"] = "http://127.0.0.1:9/" });
+        builder.Configuration.AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create(setting.Name, (string?)setting.Value)));
         builder.Services.AddSingleton<IDataProtectionProvider>(new EphemeralDataProtectionProvider()).AddSingleton(new TicketKeyOptions { MasterKey = "of this test" });
         builder.Services.AddLogging().AddSingleton<TimeProvider>(Clock).AddSingleton(Db).AddSingleton<AlertingMetrics>();
         builder.AddRules();

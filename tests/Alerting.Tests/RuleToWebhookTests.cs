@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net.Http.Json;
 using Platform.Contracts;
 
@@ -21,7 +20,7 @@ public sealed class RuleToWebhookTests(AlertingWorld world, ITestOutputHelper ou
         Assert.Equal("high", received.Label("severity"));
         Assert.Equal(world.Start.AddSeconds(40), received.StartsAt);
         Assert.Equal("0001-01-01T00:00:00Z", received.Body.GetProperty("alerts")[0].GetProperty("endsAt").GetString());
-        Assert.StartsWith("v1,", received.Signature, StringComparison.Ordinal);
+        Assert.StartsWith("v1,", received.Headers["webhook-signature"], StringComparison.Ordinal);
     }
 
     [Fact]
@@ -172,10 +171,10 @@ public sealed class RuleToWebhookTests(AlertingWorld world, ITestOutputHelper ou
         for (var i = 0; i < 60; i++)
         {
             var group = $"fast-{i}-";
-            var started = Stopwatch.GetTimestamp();
+            var started = DateTimeOffset.UtcNow;
             await world.TellAsync(TestEvent.Action(DateTimeOffset.UtcNow, "fast", group));
             var received = await world.Receiver.WaitAsync(group, 1);
-            times.Add(Stopwatch.GetElapsedTime(started, received[0].At).TotalMilliseconds);
+            times.Add((received[0].At - started).TotalMilliseconds);
         }
 
         times.Sort();

@@ -153,6 +153,10 @@ public sealed class PlatformProcess : IAsyncDisposable
         return $"Host={address[0]};Port={address[1]};Username=postgres;Password={Secret("postgres-password")};Database={database}";
     }
 
+    /// <summary>Connection string of the broker, for playing a part on the bus.</summary>
+    public async Task<string> BrokerAsync(CancellationToken ct = default) =>
+        $"amqp://guest:{Uri.EscapeDataString(Secret("messaging-password"))}@{(await ResourceAsync("messaging", ct)).Endpoints[0]}";
+
     /// <summary>kill -9 of one resource's process; returns when the host has noticed. It starts the resource again by itself.</summary>
     public async Task KillAsync(string resourceName, CancellationToken ct = default)
     {

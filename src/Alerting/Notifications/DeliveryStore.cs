@@ -120,6 +120,20 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
     public Task EnsureStatesAsync(CancellationToken ct) =>
         db.ExecuteAsync($"insert into channel_states (realm, channel) {Busy} select realm, channel from busy on conflict do nothing", ct);
 
+    /// <summary>The clock was set back: pauses and waits that end by the clock of before end now, and buckets fill from now on.</summary>
+    public async Task LookAgainAsync(DateTimeOffset now, CancellationToken ct)
+    {
+        await using var connection = await db.OpenConnectionAsync(ct);
+        await using var tx = await connection.BeginTransactionAsync(ct);
+        await tx.ExecuteAsync($"select 1 from channel_states order by realm, channel for update", ct);
+        await tx.ExecuteAsync($"""
+            update channel_states set paused_until = case when paused_until > {now} then null else paused_until end, refilled_at = least(refilled_at, {now})
+            where paused_until > {now} or refilled_at > {now}
+            """, ct);
+        await tx.ExecuteAsync($"update notifications set next_attempt_at = {now} where state = 'pending' and next_attempt_at > {now}", ct);
+        await tx.CommitAsync(ct);
+    }
+
     /// <summary>Forgets channels that were deleted and have told everything; what is open about them is over.</summary>
     public async Task ForgetDeletedAsync(DateTimeOffset now, CancellationToken ct)
     {

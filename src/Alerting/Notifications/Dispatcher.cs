@@ -40,6 +40,7 @@ public sealed partial class Dispatcher : BackgroundService
     private readonly TimeSpan _patience;
 
     private readonly Signal _wake = new();
+    private readonly ClockWatch _clocks = new();
     private readonly SemaphoreSlim _senders;
     private readonly ConcurrentDictionary<(string Realm, string Name), Lane> _lanes = new();
     private readonly Channel<Settlement> _settlements;
@@ -97,6 +98,13 @@ public sealed partial class Dispatcher : BackgroundService
                     await GiveUpOverdueAsync(stoppingToken);
                 }
 
+                var now = _clock.GetUtcNow();
+                if (_clocks.SetBackBy(now) > TimeSpan.Zero)
+                {
+                    await _deliveries.LookAgainAsync(now, stoppingToken);
+                }
+
+                _clocks.Saw(now);
                 if (Volatile.Read(ref _busy) < MostInHand)
                 {
                     var claimed = await _deliveries.ClaimAsync(RoomFor, Lease, _clock.GetUtcNow(), stoppingToken);

@@ -77,6 +77,10 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
         await tx.ExecuteAsync($"update escalations set next_step = {number}, next_at = {(number < policy.Count ? next : null)} where id = {escalation.Id}", ct);
     }
 
+    /// <summary>The clock was set back: steps that were to come a while after others still do.</summary>
+    public static Task<int> BringForwardAsync(NpgsqlDataSource db, TimeSpan back, DateTimeOffset now, CancellationToken ct) =>
+        db.ExecuteAsync($"update escalations set next_at = greatest({now}, next_at - {back}) where ended_at is null and next_at > {now}", ct);
+
     /// <summary>Escalations whose step is due, for this transaction alone; other replicas pass them by.</summary>
     public static Task<List<Escalation>> ClaimDueAsync(NpgsqlTransaction tx, DateTimeOffset now, int atMost, CancellationToken ct) =>
         tx.QueryAsync($"""

@@ -13,6 +13,8 @@ public sealed partial class EscalationWorker(
 {
     private const int AtOnce = 50;
 
+    private readonly ClockWatch _clocks = new();
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1), clock);
@@ -26,6 +28,13 @@ public sealed partial class EscalationWorker(
     {
         try
         {
+            var now = clock.GetUtcNow();
+            if (_clocks.SetBackBy(now) is var back && back > TimeSpan.Zero)
+            {
+                await EscalationStore.BringForwardAsync(db, back, now, ct);
+            }
+
+            _clocks.Saw(now);
             // First what is over: nobody is paged about it.
             while (await InTransactionAsync(tx => escalations.EndAsync(tx, alerts, clock.GetUtcNow(), AtOnce, ct), ct) == AtOnce)
             {

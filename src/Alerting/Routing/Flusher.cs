@@ -41,6 +41,7 @@ public sealed partial class Flusher(
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
 
     private readonly Signal _wake = new();
+    private readonly ClockWatch _clocks = new();
 
     /// <summary>From any thread, after the commit: look now instead of at the next poll.</summary>
     public void Wake() => _wake.Raise();
@@ -91,6 +92,12 @@ public sealed partial class Flusher(
         await using var tx = await connection.BeginTransactionAsync(ct);
         await GroupStore.LockAsync(tx, ct);
         var now = clock.GetUtcNow();
+        if (_clocks.SetBackBy(now) is var back && back > TimeSpan.Zero)
+        {
+            ClockWasSetBack(back);
+            await LookAgainAsync(tx, now, ct);
+        }
+
         var table = await routing.TableAsync(tx, ct);
         var silences = await SilencesAsync(tx, now, ct);
         var news = await GroupStore.TakeNewsAsync(tx, NewsAtOnce, ct);
@@ -103,9 +110,23 @@ public sealed partial class Flusher(
         var written = due.Count > 0 ? await TellAsync(tx, due, table, now, ct) : 0;
         var next = await GroupStore.NextDueAsync(tx, ct);
         await tx.CommitAsync(ct);
+        _clocks.Saw(now);
 
         var wait = news.Count > 0 || due.Count > 0 ? TimeSpan.Zero : next is { } at && at - now < Poll ? at - now : Poll;
         return (written, wait < TimeSpan.Zero ? Poll : wait);
+    }
+
+    // What waits for a time that the clock had nearly reached, or had already passed, is judged by the clock of now.
+    private static async Task LookAgainAsync(NpgsqlTransaction tx, DateTimeOffset now, CancellationToken ct)
+    {
+        await tx.ExecuteAsync($"""
+            update notification_groups set
+                due_at = case when due_at > {now} then {now} else due_at end,
+                last_told_at = case when last_told_at > {now} then {now} else last_told_at end
+            where due_at > {now} or last_told_at > {now}
+            """, ct);
+        await tx.ExecuteAsync($"update notification_group_members set tell_at = {now} where not told and tell_at > {now}", ct);
+        await tx.ExecuteAsync($"update silences set applied = 'changed' where applied = 'expired' and ends_at > {now}", ct);
     }
 
     /// <summary>Silences that may hold; those that began, changed or ended since the last look have their alerts judged again.</summary>
@@ -200,7 +221,7 @@ public sealed partial class Flusher(
         await GroupStore.JoinAsync(tx, joining.ConvertAll(wish => (
             wish.Group.Id,
             wish.News.Alert.Id,
-            Grouping.TellAt(wish.News.Alert.Severity, wish.News.Alert.FiredAt, passed: wish.News.Alert.Resolved?.At == wish.News.Alert.FiredAt, wish.Route.GroupWait),
+            Grouping.TellAt(wish.News.Alert.Severity, wish.News.Alert.FiredAt < now ? wish.News.Alert.FiredAt : now, passed: wish.News.Alert.Resolved?.At == wish.News.Alert.FiredAt, wish.Route.GroupWait),
             wish.News.ToldBefore)), ct);
         var rerouted = joining.Select(wish => wish.News.Alert.Id).ToHashSet();
         foreach (var ofAlert in wishes.GroupBy(wish => wish.News.Alert.Id))
@@ -361,6 +382,9 @@ public sealed partial class Flusher(
 
     [LoggerMessage(LogLevel.Error, "Telling about alerts failed; trying again in a second")]
     private partial void FlushFailed(Exception error);
+
+    [LoggerMessage(LogLevel.Warning, "The clock was set back by {Back}: what waits for its time is looked at now")]
+    private partial void ClockWasSetBack(TimeSpan back);
 
     [LoggerMessage(LogLevel.Warning, "Listening for news of alerts failed: {Reason}. Those of other replicas are found by polling meanwhile")]
     private partial void ListeningFailed(string reason);

@@ -21,6 +21,13 @@ public sealed record ActiveAlert(
     Labels Labels, AlertPhase Phase, DateTimeOffset ActiveAt, DateTimeOffset? FiredAt, DateTimeOffset? KeepFiringSince, double Value, Guid? AlertId = null)
 {
     public IReadOnlyDictionary<string, string> Annotations { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>What began later than now has begun now: the clock was set back, and nobody is to wait until it has caught up.</summary>
+    public ActiveAlert NotAfter(DateTimeOffset at) => ActiveAt <= at && !(KeepFiringSince > at) ? this : this with
+    {
+        ActiveAt = ActiveAt < at ? ActiveAt : at,
+        KeepFiringSince = KeepFiringSince > at ? at : KeepFiringSince,
+    };
 }
 
 /// <summary>What an expression said: for each label set of an alert its value; or that nothing is known.</summary>
@@ -73,7 +80,6 @@ public sealed record RuleStep(IReadOnlyDictionary<Labels, ActiveAlert> Active, I
 /// </summary>
 public static class RuleMachine
 {
-    /// <param name="at">Not before the times in <paramref name="before"/>.</param>
     public static RuleStep Next(QueryRule rule, IReadOnlyDictionary<Labels, ActiveAlert> before, RuleFinding finding, DateTimeOffset at) => finding switch
     {
         RuleFinding.Hits hits => Next(rule, before, hits.Values, at),
@@ -109,7 +115,7 @@ public static class RuleMachine
         var changes = new List<AlertChange>();
         foreach (var (labels, value) in hits)
         {
-            var known = before.GetValueOrDefault(labels);
+            var known = before.GetValueOrDefault(labels)?.NotAfter(at);
             var alert = known ?? new ActiveAlert(labels, AlertPhase.Pending, at, null, null, value);
             var move = known is null ? AlertMove.Pending : (AlertMove?)null;
             if (alert.KeepFiringSince is not null)
@@ -129,13 +135,14 @@ public static class RuleMachine
             }
         }
 
-        foreach (var (labels, alert) in before)
+        foreach (var (labels, former) in before)
         {
             if (hits.ContainsKey(labels))
             {
                 continue;
             }
 
+            var alert = former.NotAfter(at);
             if (alert.Phase == AlertPhase.Pending)
             {
                 changes.Add(new AlertChange(AlertMove.Dropped, alert));

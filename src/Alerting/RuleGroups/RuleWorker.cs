@@ -55,7 +55,8 @@ public sealed partial class RuleWorker(
         {
             var now = clock.GetUtcNow();
             _running.RemoveWhere(task => task.IsCompleted);
-            if (now >= _nextClaim || _changed)
+            // Nothing is ever planned further ahead than that, unless the clock was set back since.
+            if (now >= _nextClaim || _nextClaim > now + options.Lease || _changed)
             {
                 await TakeAsync(now, ct);
                 _nextClaim = clock.GetUtcNow() + options.Lease / 3;
@@ -97,7 +98,7 @@ public sealed partial class RuleWorker(
     // Brings the groups here in line with those that the database says are ours, and as it says they are.
     private async Task TakeAsync(DateTimeOffset now, CancellationToken ct)
     {
-        var read = _changed || now >= _nextRead;
+        var read = _changed || now >= _nextRead || _nextRead > now + Reread;
         _changed = false;
         var ours = (await store.ClaimAsync(_id, options.Lease, ct)).ToHashSet();
         var isNew = ours.Any(id => !_groups.ContainsKey(id));
@@ -155,7 +156,7 @@ public sealed partial class RuleWorker(
         var batches = new List<List<GroupTurn>>();
         var (shared, expressions) = (new List<GroupTurn>(), 0);
         var free = options.Concurrency - _running.Count;
-        _tokens = Math.Min(options.OnDataPerSecond, _tokens + (now - _tokensAt).TotalSeconds * options.OnDataPerSecond);
+        _tokens = Math.Min(options.OnDataPerSecond, _tokens + Math.Max(0, (now - _tokensAt).TotalSeconds) * options.OnDataPerSecond);
         _tokensAt = now;
         foreach (var group in _groups.Values.Where(group => group is { IsBusy: false, IsDoubtful: false }).OrderBy(group => group.Next))
         {
@@ -194,7 +195,7 @@ public sealed partial class RuleWorker(
 
     private GroupTurn? TurnOf(RunningGroup group, DateTimeOffset now)
     {
-        if (group.Next <= now)
+        if (group.IsDue(now))
         {
             var slot = group.SlotAt(now);
             group.GoOnAfter(slot);
@@ -203,8 +204,8 @@ public sealed partial class RuleWorker(
                 rule.IsTouched = false;
             }
 
-            // A rule that data called a moment after the slot has been evaluated later than the slot; time does not go back.
-            return new GroupTurn(group, slot, [.. group.Rules.Where(rule => rule.LastAt < slot)], IsOnGrid: true);
+            // A rule that data called a moment after the slot has been evaluated later than the slot; time does not go back, unless the clock was set back.
+            return new GroupTurn(group, slot, [.. group.Rules.Where(rule => rule.LastAt < slot || rule.LastAt > now)], IsOnGrid: true);
         }
 
         List<RunningRule>? touched = null;

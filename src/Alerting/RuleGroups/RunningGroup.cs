@@ -65,6 +65,9 @@ internal sealed class RunningGroup
         return new DateTimeOffset(since - since % _interval.Ticks + _phase.Ticks, TimeSpan.Zero);
     }
 
+    /// <summary>Its time has come, or lies so far ahead that the clock must have been set back.</summary>
+    public bool IsDue(DateTimeOffset now) => Next <= now || Next > now + _interval;
+
     public void BeginAt(DateTimeOffset? evaluated, DateTimeOffset now) => Next = evaluated >= SlotAt(now) ? SlotAt(now) + _interval : SlotAt(now);
 
     /// <summary>The same group, read again: its next time stays.</summary>

@@ -27,6 +27,7 @@ public sealed partial class WindowWorker(
 
     // Places of the sources at earlier ticks, oldest first, back to just before the grace.
     private readonly Queue<(DateTimeOffset At, List<(string Realm, string Source, long Position)> Places)> _earlier = new();
+    private readonly ClockWatch _clocks = new();
     private int _ticks;
     private (long Version, Dictionary<Guid, Rule> ById) _rules = (-1, []);
 
@@ -76,6 +77,13 @@ public sealed partial class WindowWorker(
     // speed a log is replayed. Just after the start nothing is known, and the windows' own memory decides.
     private (long At, IReadOnlyList<(string Realm, string Source, long Position)> Places) Before(DateTimeOffset time, DateTimeOffset now)
     {
+        if (_clocks.SetBackBy(now) > TimeSpan.Zero)
+        {
+            // They would lie ahead for as long as the clock takes to get there again.
+            _earlier.Clear();
+        }
+
+        _clocks.Saw(now);
         _earlier.Enqueue((now, clocks.All(BatchMatch.Microseconds(now))));
         while (_earlier.Count > 1 && _earlier.ElementAt(1).At <= time)
         {

@@ -120,6 +120,20 @@ public sealed class RuleMachineTests
     }
 
     [Fact]
+    public void A_clock_that_is_set_back_keeps_no_alert_pending_or_firing_until_it_has_caught_up()
+    {
+        var rule = Rule(hold: TimeSpan.FromMinutes(5));
+        var ahead = RuleMachine.Next(rule, Nothing, Hits((A, 1)), Noon.AddHours(1));
+
+        var back = RuleMachine.Next(rule, ahead.Active, Hits((A, 1)), Noon);
+        var fired = RuleMachine.Next(rule, back.Active, Hits((A, 1)), Noon.AddMinutes(5));
+        var over = RuleMachine.Next(rule, fired.Active, Hits(), Noon.AddMinutes(-30));
+
+        Assert.Equal((AlertPhase.Pending, AlertPhase.Firing), (back.Active[A].Phase, fired.Active[A].Phase));
+        Assert.Equal([AlertMove.Resolved], over.Changes.Select(change => change.Move));
+    }
+
+    [Fact]
     public void Nothing_new_gives_the_same_objects_and_no_change()
     {
         var rule = Rule();

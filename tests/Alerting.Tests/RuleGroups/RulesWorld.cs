@@ -18,7 +18,7 @@ public sealed class RulesWorld : IAsyncLifetime
 
     public TestWorld World { get; private set; } = null!;
 
-    public Receiver Receiver { get; private set; } = null!;
+    public WebhookReceiver Receiver { get; private set; } = null!;
 
     public ServiceProcess Metrics { get; set; } = null!;
 
@@ -32,7 +32,7 @@ public sealed class RulesWorld : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         World = await TestWorld.CreateAsync();
-        Receiver = await Receiver.StartAsync();
+        Receiver = await WebhookReceiver.StartAsync();
         Metrics = await StartMetricsAsync();
         Alerting = await StartAlertingAsync();
         Db = await World.OpenAsync("alertingdb");
@@ -43,7 +43,7 @@ public sealed class RulesWorld : IAsyncLifetime
 
     public Task<ServiceProcess> StartAlertingAsync(params (string Name, string Value)[] more) => World.StartAsync("Alerting", "alertingdb", [
         ("services__metrics__http__0", Metrics.Url.ToString()),
-        ("ALERT_WEBHOOK_URL", Receiver.Url.ToString()),
+        ("ALERT_WEBHOOK_URL", Receiver.Url),
         ("OUTBOUND_ALLOWED_NETWORKS", "public,127.0.0.0/8"),
         ("ALERT_RULE_FILES", Path.Combine(RuleFolder, "*.yml")),
         ("ALERT_RULE_FILES_POLL_SECONDS", "0.2"),
