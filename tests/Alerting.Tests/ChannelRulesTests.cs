@@ -71,6 +71,51 @@ public sealed class ChannelRulesTests
         }
     }
 
+    [Theory]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\",\"url\":\"https://mine.example\"}", "settings.token")]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\"}", "settings.token")]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\",\"url\":\"http://x.example\"}", "settings.token")]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\",\"url\":\"https://x.example/below\"}", "")]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\",\"url\":\"https://mine.example\",\"token\":{\"secret\":\"set\",\"fingerprint\":\"0\"}}", "settings.token")]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\",\"url\":\"https://mine.example\",\"token\":\"tk_2\"}", "")]
+    [InlineData(ChannelKind.Ntfy, "{\"topic\":\"t\",\"url\":\"https://mine.example\",\"token\":null}", "")]
+    [InlineData(ChannelKind.Webhook, "{\"url\":\"https://mine.example/\"}", "settings.headers settings.secret")]
+    [InlineData(ChannelKind.Email, "{\"to\":\"a@example.com\",\"from\":\"b@example.com\",\"smarthost\":\"mine.example:25\",\"username\":\"u\"}", "settings.password")]
+    [InlineData(ChannelKind.Pagerduty, "{\"url\":\"https://mine.example/v2/enqueue\"}", "settings.routing_key")]
+    public void A_stored_secret_does_not_follow_a_channel_to_another_server(ChannelKind kind, string settings, string faults)
+    {
+        var fields = new Dictionary<string, string>
+        {
+            ["topic"] = "t", ["token"] = "tk_1", ["url"] = "https://x.example/a", ["secret"] = new string('s', 24), ["headers"] = "Authorization: Bearer b",
+            ["to"] = "a@example.com", ["from"] = "b@example.com", ["smarthost"] = "mail.example:25", ["username"] = "u", ["password"] = "p", ["routing_key"] = "r",
+        };
+        var known = ChannelFields.Of(kind).Select(field => field.Name).ToHashSet();
+        var old = new Channel(Guid.NewGuid(), "east", "ops", kind, fields.Where(field => known.Contains(field.Key)).ToDictionary());
+
+        var (changed, errors) = new ChannelBody(null, null, JsonSerializer.Deserialize<Dictionary<string, JsonElement>>(settings))
+            .Check(old, old.Id, "east", new HashSet<string>(), new SmtpSettings(), "key:1", Noon);
+
+        Assert.Equal(faults, string.Join(' ', errors.Keys.Order(StringComparer.Ordinal)));
+        Assert.Equal(faults.Length == 0, changed is not null);
+    }
+
+    [Fact]
+    public void Over_the_account_of_the_settings_nobody_writes_in_anothers_name()
+    {
+        var smtp = new SmtpSettings { From = "Platform <alerts@example.com>", Username = "account", Smarthost = "mail.example:587" };
+
+        Assert.Equal(("alerts@example.com", "Boss"), Sender(("from", "Boss <boss@example.com>")));
+        Assert.Equal(("alerts@example.com", "Platform"), Sender());
+        Assert.Equal(("boss@example.com", "Boss"), Sender(("from", "Boss <boss@example.com>"), ("smarthost", "own.example:587")));
+        Assert.Equal(("boss@example.com", "Boss"), Sender(("from", "Boss <boss@example.com>"), ("username", "boss")));
+
+        (string, string) Sender(params (string Name, string Value)[] fields)
+        {
+            var sender = smtp.SenderOf(new Channel(Guid.NewGuid(), "east", "ops", ChannelKind.Email, fields.ToDictionary(field => field.Name, field => field.Value)));
+            return (sender.Address, sender.DisplayName);
+        }
+    }
+
     [Fact]
     public void Settings_make_channels_with_names_that_stay()
     {

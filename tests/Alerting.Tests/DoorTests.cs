@@ -13,6 +13,7 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
 {
     private const string Pushed = "alertmanager/api/v2/alerts";
     private const string Enqueue = "integrations/pagerduty/v2/enqueue";
+    private const string Keys = "api/v1/monitoring/integration-keys";
 
     private static CancellationToken Ct => TestContext.Current.CancellationToken;
 
@@ -231,6 +232,30 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         using var revoked = await admin.DeleteAsync(new Uri($"api/v1/monitoring/integration-keys/{id}", UriKind.Relative), Ct);
         Assert.Equal(HttpStatusCode.NoContent, revoked.StatusCode);
         Assert.Equal(HttpStatusCode.BadRequest, (await PostAsync(Enqueue, Event("trigger", "disk"), anonymous)).Status);
+    }
+
+    [Fact]
+    public async Task No_number_of_revoked_keys_hides_one_that_works()
+    {
+        using var admin = world.Client(Role.Admin, "keyed");
+        await PostAsync(Keys, new { name = "works" }, admin);
+        foreach (var name in (string[])["old-1", "old-2"])
+        {
+            var (_, made) = await PostAsync(Keys, new { name }, admin);
+            using var revoked = await admin.DeleteAsync(new Uri($"{Keys}/{made.GetProperty("data").GetProperty("id").GetString()}", UriKind.Relative), Ct);
+        }
+
+        var listed = new List<string>();
+        string? cursor = null;
+        do
+        {
+            var page = await world.GetAsync($"{Keys}?limit=1{(cursor is null ? "" : $"&cursor={Uri.EscapeDataString(cursor)}")}", admin);
+            listed.AddRange(page.GetProperty("items").EnumerateArray().Select(key => key.GetProperty("name").GetString()!));
+            cursor = page.GetProperty("next_cursor").GetString();
+        }
+        while (cursor is not null);
+
+        Assert.Equal(["works", "old-2", "old-1"], listed);
     }
 
     [Fact]

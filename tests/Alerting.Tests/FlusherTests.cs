@@ -61,6 +61,36 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     }
 
     [Fact]
+    public async Task What_cannot_be_read_stands_in_nobodys_way()
+    {
+        await world.RouteAsync("odd", Grouped);
+        var silence = await world.SilenceAsync("odd", TimeSpan.FromHours(1), "host=\"a\"");
+        // As they could be stored once.
+        string[] matchers = ["a,b=\"x\""];
+        await world.Db.ExecuteAsync($"update silences set matchers = {matchers} where id = {silence.Id}", Ct);
+        const string config = """{"route": {"receiver": "team", "matchers": ["a,b=\"x\""]}, "receivers": [{"name": "team", "channels": ["webhook"]}]}""";
+        await world.InTransactionAsync(tx => tx.ExecuteAsync($"insert into routing (realm, version, config, changed_by, changed_at) values ('odd', 2, {config}::jsonb, 'test', {world.Clock.Now})", Ct));
+
+        await world.FireAsync("odd", "Down", Severity.High, ("host", "a"));
+        await world.FireAsync("beside-odd", "Down", Severity.High, ("host", "b"));
+        await world.FlushAsync();
+        world.Clock.Advance(TimeSpan.FromSeconds(30));
+        await world.FlushAsync();
+
+        Assert.Equal(["webhook: first notification: b"], await world.ToldAsync("beside-odd"));
+        Assert.Equal(["webhook: first notification: a"], await world.ToldAsync("odd"));
+        var read = (await world.Silences.FindAsync(silence.Id, Ct))!;
+        Assert.Equal(matchers, read.Matchers);
+        await world.InTransactionAsync(async tx =>
+        {
+            await world.Silences.UpdateAsync(tx, read with { EndsAt = world.Clock.Now, Version = 2 }, Ct);
+            return true;
+        });
+        await world.FlushAsync();
+        Assert.Equal(matchers, (await world.Silences.FindAsync(silence.Id, Ct))!.Matchers);
+    }
+
+    [Fact]
     public async Task An_acknowledgement_that_times_out_is_told_again()
     {
         var id = await world.FireAsync("ack", "Down");

@@ -60,6 +60,40 @@ public sealed class TemplateTests
     [InlineData("{{ range 100 }}{{ printf \"%1000d\" 1 }}{{ end }}", "1:19: the result is longer than 65536 characters")]
     public void A_run_that_fails_says_where(string text, string expected) => Assert.Equal(expected, Assert.Throws<TemplateException>(() => Expand(text)).Message);
 
+    [Theory]
+    [InlineData("{{ $x := args 1 }}{{ range 30000 }}{{ $x = args $x }}{{ end }}{{ $x }}", "1:44: error calling args: args in args more than 47 levels deep")]
+    [InlineData("{{ $x := args 1 }}{{ range 40 }}{{ $x = args $x $x }}{{ end }}{{ $x }}", "1:66: the template works on more than 1000000 characters")]
+    [InlineData("{{ $x := \"aaaa\" }}{{ range 40 }}{{ $x = print $x $x }}{{ end }}", "1:40: error calling print: the template works on more than 1000000 characters")]
+    [InlineData("{{ $x := \"aaaa\" }}{{ range 40 }}{{ $x = println $x $x }}{{ end }}", "1:40: error calling println: the template works on more than 1000000 characters")]
+    [InlineData("{{ $x := \"aaaa\" }}{{ range 40 }}{{ $x = printf \"%s%s\" $x $x }}{{ end }}", "1:40: error calling printf: the template works on more than 1000000 characters")]
+    [InlineData("{{ $x := \"<<<<\" }}{{ range 40 }}{{ $x = html $x }}{{ $x = reReplaceAll \"(.*)\" \"$1$1\" $x }}{{ end }}", "1:59: error calling reReplaceAll: the template works on more than 1000000 characters")]
+    [InlineData("{{ range 2000 }}{{ $x := printf \"%1000d\" 1 }}{{ end }}", "1:26: error calling printf: the template works on more than 1000000 characters")]
+    public void A_template_that_makes_too_much_fails_before_it_has(string text, string expected) => Assert.Equal(expected, Assert.Throws<TemplateException>(() => Expand(text)).Message);
+
+    [Fact]
+    public void Nothing_that_is_nested_overflows_the_stack()
+    {
+        // Levels within a template, times calls of it by itself.
+        var inner = string.Concat(Enumerable.Repeat("{{ if true }}", 90)) + "{{ template \"t\" }}" + string.Concat(Enumerable.Repeat("{{ end }}", 90));
+        string[] deep =
+        [
+            $"{{{{ define \"t\" }}}}{inner}{{{{ end }}}}{{{{ template \"t\" }}}}",
+            "{{ $labels" + string.Concat(Enumerable.Repeat(".a", 100_000)) + " }}",
+            "{{ if false }}" + string.Concat(Enumerable.Repeat("{{ else if false }}", 50_000)) + "{{ end }}",
+            "{{ " + new string('(', 100_000) + "1" + new string(')', 100_000) + " }}",
+            "{{ define \"t\" }}{{ " + new string('(', 90) + "tmpl \"t\" 1" + new string(')', 90) + " }}{{ end }}{{ template \"t\" }}",
+        ];
+
+        Assert.All(deep, text => Assert.Throws<TemplateException>(() => Expand(text)));
+    }
+
+    [Theory]
+    [InlineData("{{ reReplaceAll \"(.)\" \"$1 \" \"a😀\" }}", "a \uFFFD \uFFFD ")]
+    [InlineData("{{ reReplaceAll \"^(.{2}).*\" \"$1\" \"a😀\" }}", "a\uFFFD")]
+    [InlineData("{{ printf \"%c\" 0 }}", "\uFFFD")]
+    [InlineData("{{ reReplaceAll \"b\" \"[$&$`]\" \"abc\" }}", "a[$&$`]c")]
+    public void What_a_template_makes_can_be_stored(string text, string expected) => Assert.Equal(expected, Expand(text));
+
     private static string Expand(string text)
     {
         var functions = new TemplateFunctions(Query, new Uri("https://monitor.example/platform/"), DateTimeOffset.UnixEpoch);

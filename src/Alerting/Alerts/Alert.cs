@@ -4,6 +4,7 @@ using System.Text.Json.Serialization;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Rules;
 using Platform.Contracts;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Alerts;
 
@@ -114,6 +115,7 @@ public sealed record Alert(
     [JsonIgnore]
     public bool IsOpen => State != AlertState.Resolved;
 
+    /// <summary>An alert that begins. Whatever its words were made of, they can be stored: one that cannot would take all of its transaction with it.</summary>
     /// <param name="identity">Labels without the severity, which is added.</param>
     public static Alert Fire(
         string realm,
@@ -134,19 +136,22 @@ public sealed record Alert(
         string generatorUrl = "",
         DateTimeOffset? expiresAt = null)
     {
-        var labels = new Dictionary<string, string>(identity) { ["severity"] = severity.Word() };
+        var labels = new Dictionary<string, string>(Clean(identity)) { ["severity"] = severity.Word() };
         return new Alert(
-            Guid.CreateVersion7(now), realm, Alerts.Fingerprint.Of(labels), BoundKey(groupKey), ruleId, name, severity, source, AlertState.Firing,
-            labels, groupLabels, annotations, eventTags, value, threshold, startsAt, now, null, null, null, why, generatorUrl, expiresAt);
+            Guid.CreateVersion7(now), realm, Alerts.Fingerprint.Of(labels), BoundKey(groupKey), ruleId, StorableText.Clean(name), severity, source, AlertState.Firing,
+            labels, Clean(groupLabels), Clean(annotations), Clean(eventTags), value, threshold, startsAt, now, null, null, null,
+            why with { Seen = why.Seen is { } seen ? StorableText.Clean(seen) : null }, StorableText.Clean(generatorUrl), expiresAt);
     }
 
-    /// <summary>The key itself, or when it is longer than <see cref="LongestKey"/>, its beginning and a hash of the whole.</summary>
+    private static Dictionary<string, string> Clean(IReadOnlyDictionary<string, string> texts) => texts.ToDictionary(text => text.Key, text => StorableText.Clean(text.Value));
+
+    /// <summary>The key itself, or when it is longer than <see cref="LongestKey"/>, its beginning and a hash of the whole. Fit to be stored.</summary>
     public static string BoundKey(string groupKey)
     {
         var bytes = Encoding.UTF8.GetBytes(groupKey);
         if (bytes.Length <= LongestKey)
         {
-            return groupKey;
+            return StorableText.Clean(groupKey);
         }
 
         var hash = "…" + Convert.ToHexStringLower(SHA256.HashData(bytes));
@@ -156,7 +161,7 @@ public sealed record Alert(
             end--; // inside a character
         }
 
-        return Encoding.UTF8.GetString(bytes, 0, end) + hash;
+        return StorableText.Clean(Encoding.UTF8.GetString(bytes, 0, end)) + hash;
     }
 
     /// <summary>The alert as it is told: a copy of this moment.</summary>

@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using Platform.Alerting.Doors;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Silences;
@@ -8,14 +9,14 @@ namespace Platform.Alerting.Alerts;
 
 public sealed class AlertHistoryOptions
 {
-    /// <summary>Resolved alerts, settled notifications with their attempts, and silences that ended are deleted after this. Open ones stay.</summary>
+    /// <summary>Resolved alerts, settled notifications with their attempts, silences that ended, and integration keys that were revoked are deleted after this. Open ones stay.</summary>
     [Setting("ALERT_HISTORY_RETENTION_DAYS"), Range(1, 3650)]
     public TimeSpan Retention { get; init; } = TimeSpan.FromDays(30);
 }
 
 /// <summary>Deletes old alerts and notifications, a bounded number at a time. Replicas that do it at once share the work.</summary>
 public sealed partial class AlertHistoryWorker(
-    AlertStore alerts, NotificationStore notifications, SilenceStore silences, OnCallStore onCall, AlertHistoryOptions options, TimeProvider clock, ILogger<AlertHistoryWorker> logger) : BackgroundService
+    AlertStore alerts, NotificationStore notifications, SilenceStore silences, OnCallStore onCall, IntegrationKeyStore keys, AlertHistoryOptions options, TimeProvider clock, ILogger<AlertHistoryWorker> logger) : BackgroundService
 {
     private const int AtOnce = 1_000;
 
@@ -47,6 +48,10 @@ public sealed partial class AlertHistoryWorker(
             }
 
             await onCall.DeleteOverridesAsync(before, ct);
+            while (await keys.DeleteRevokedAsync(before, AtOnce, ct) > 0)
+            {
+            }
+
             while (await silences.DeleteOldAsync(before, AtOnce, ct) > 0)
             {
             }

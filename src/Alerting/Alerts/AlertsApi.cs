@@ -230,8 +230,9 @@ public static class AlertsApi
 /// <summary>Times in query strings.</summary>
 internal static class QueryTime
 {
-    public const string Expected = "A time with its offset, for example 2026-03-01T09:15:00Z (in a URL, + is written %2B).";
+    public const string Expected = "A time with its offset, for example 2026-03-01T09:15:00Z (in a URL, + is written %2B), of the years 1970 to 8999.";
 
     public static DateTimeOffset? Parse(string? text) =>
-        DateTimeOffset.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, System.Globalization.DateTimeStyles.AssumeUniversal | System.Globalization.DateTimeStyles.AdjustToUniversal, out var time) ? time : null;
+        DateTimeOffset.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, System.Globalization.DateTimeStyles.AssumeUniversal | System.Globalization.DateTimeStyles.AdjustToUniversal, out var time)
+            && time.Year is >= 1970 and < 9000 ? time : null;
 }

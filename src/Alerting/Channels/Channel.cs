@@ -1,4 +1,7 @@
 using System.Text.Json.Serialization;
+using Platform.Contracts;
+using Platform.Messaging;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Channels;
 
@@ -75,6 +78,10 @@ public sealed record Channel(Guid Id, string Realm, string Name, ChannelKind Kin
     public bool IsSetLike(Channel other) =>
         Kind == other.Kind && RatePerMinute == other.RatePerMinute && Fallback == other.Fallback && Deadline == other.Deadline && SendResolved == other.SendResolved
         && Fields.Count == other.Fields.Count && Fields.All(field => other[field.Key] == field.Value);
+
+    /// <summary>The record of what somebody did to it.</summary>
+    public Audited Did(Caller caller, string verb, DateTimeOffset now) => caller.Did(
+        $"channel.{verb}", "channel", Id.ToString(), now, Realm, new Dictionary<string, string> { ["name"] = Name, ["kind"] = WireJson.Name(Kind.ToString()) });
 
     private Dictionary<string, string> Part(bool secret) =>
         ChannelFields.Of(Kind).Where(field => field.Secret == secret && Fields.ContainsKey(field.Name)).ToDictionary(field => field.Name, field => Fields[field.Name]);

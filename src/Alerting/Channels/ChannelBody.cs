@@ -4,7 +4,7 @@ using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Channels;
 
-/// <summary>A channel as sent. In a change, secrets that are left out (or sent as they were shown) stay as they are; null takes a field away.</summary>
+/// <summary>A channel as sent. In a change, secrets that are left out (or sent as they were shown) stay as they are, unless it leads to another server; null takes a field away.</summary>
 /// <param name="Settings">By field of the kind: texts, numbers, lists of addresses, an object of headers.</param>
 /// <param name="Version">Guards a change against overwriting another's.</param>
 /// <param name="Realm">From a caller of all realms only: a realm, or <c>*</c> for a channel that all realms reach.</param>
@@ -97,8 +97,26 @@ public sealed record ChannelBody(
             fields.Remove(given.ContainsKey("url") ? "token" : "url");
         }
 
+        // Secrets never come out: not by an answer, and not by a change that leads them to somebody else's server.
+        if (old is not null && ServerOf(kind, old.Fields) != ServerOf(kind, fields))
+        {
+            foreach (var kept in old.Secrets().Keys.Where(name => fields.ContainsKey(name) && !IsSentAnew(name)))
+            {
+                errors.TryAdd($"settings.{kept}", ["It must be sent again: the channel leads to another server now, and a stored secret stays with the one that it was given for."]);
+            }
+        }
+
         return fields;
     }
+
+    private bool IsSentAnew(string field) => Settings is { } given && given.TryGetValue(field, out var value) && !IsHidden(value);
+
+    /// <summary>Whom a channel with these fields talks to; null for the one of its kind, or of the settings.</summary>
+    private static string? ServerOf(ChannelKind kind, IReadOnlyDictionary<string, string> fields) => kind == ChannelKind.Email
+        ? fields.GetValueOrDefault("smarthost")?.ToLowerInvariant()
+        : fields.GetValueOrDefault("url") is not { } url ? null
+        : Uri.TryCreate(url, UriKind.Absolute, out var address) ? address.GetLeftPart(UriPartial.Authority)
+        : url;
 
     private static bool IsHidden(JsonElement value) =>
         value.ValueKind == JsonValueKind.Object && value.TryGetProperty("secret", out var word) && word.ValueKind == JsonValueKind.String && word.ValueEquals("set") && value.TryGetProperty("fingerprint", out _);

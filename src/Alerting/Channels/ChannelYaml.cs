@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Npgsql;
+using Platform.Messaging;
+using Platform.ServiceDefaults;
 using YamlDotNet.RepresentationModel;
 
 namespace Platform.Alerting.Channels;
@@ -45,10 +47,11 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
     /// <param name="config">One entry of that list.</param>
     /// <param name="global">The file's section of that name, or null.</param>
     /// <param name="taken">Names that this import has given; the new one is added.</param>
+    /// <param name="caller">Who imports: made and changed channels are recorded as if they had been sent one by one.</param>
     /// <param name="faults">What is wrong is added here, with its line; then the transaction must not be committed.</param>
     /// <returns>The channel's name, or null with a fault.</returns>
     public async Task<string?> ImportAsync(
-        NpgsqlTransaction tx, string realm, string receiver, string key, YamlNode config, YamlNode? global, ISet<string> taken, string by, DateTimeOffset now, List<string> faults, CancellationToken ct)
+        NpgsqlTransaction tx, string realm, string receiver, string key, YamlNode config, YamlNode? global, ISet<string> taken, Caller caller, DateTimeOffset now, List<string> faults, CancellationToken ct)
     {
         if (Read(receiver, key, config, global, faults) is not { } body)
         {
@@ -62,7 +65,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
         var old = known?.Realm == realm && !known.FromSettings ? known : null;
         // Whatever the file does not know of (rate, fallback, deadline) stays as somebody set it.
         var (channel, errors) = (body with { Name = name, RatePerMinute = old?.RatePerMinute, Fallback = old?.Fallback, DeadlineSeconds = (int?)old?.Deadline?.TotalSeconds })
-            .Check(old, old?.Id ?? Guid.CreateVersion7(now), realm, await channels.NamesAsync(tx, realm, ct), smtp, by, now);
+            .Check(old, old?.Id ?? Guid.CreateVersion7(now), realm, await channels.NamesAsync(tx, realm, ct), smtp, caller.Subject, now);
         foreach (var (field, expected) in errors)
         {
             faults.Add($"{Place(config, receiver, key)}: {Theirs(body, field)}: {expected[0]}");
@@ -79,6 +82,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
             {
                 await channels.UpdateAsync(tx, channel, ct);
                 await ChannelStore.ForgetPauseAsync(tx, channel, ct);
+                await tx.SendAsync(channel.Did(caller, "changed", now), ct);
             }
         }
         else if (await channels.CountAsync(tx, realm, ct) >= settings.MostChannels)
@@ -89,6 +93,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
         else
         {
             await channels.InsertAsync(tx, channel, ct);
+            await tx.SendAsync(channel.Did(caller, "created", now), ct);
         }
 
         return name;
@@ -170,7 +175,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
 
         return faults.Count > before
             ? null
-            : new ChannelBody(null, ServiceDefaults.WireJson.Name(kind.ToString()), fields.ToDictionary(field => field.Key, field => JsonSerializer.SerializeToElement(field.Value)), SendResolved: sendResolved);
+            : new ChannelBody(null, WireJson.Name(kind.ToString()), fields.ToDictionary(field => field.Key, field => JsonSerializer.SerializeToElement(field.Value)), SendResolved: sendResolved);
 
         void Fault(YamlNode at, string message) => faults.Add($"{Place(at, receiver, key)}: {message}");
 

@@ -122,7 +122,7 @@ public static class ChannelsApi
                 statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
         }
 
-        await tx.SendAsync(caller.Did("channel.created", "channel", channel.Id.ToString(), now, realm, Describe(channel)), ct);
+        await tx.SendAsync(channel.Did(caller, "created", now), ct);
         await tx.CommitAsync(ct);
         return TypedResults.Created($"/api/v1/monitoring/channels/{channel.Id}", Envelope.Of(ChannelView.Of(channel, secrets)));
     }
@@ -162,7 +162,7 @@ public static class ChannelsApi
 
         await channels.UpdateAsync(tx, channel, ct);
         await ChannelStore.ForgetPauseAsync(tx, channel, ct);
-        await tx.SendAsync(caller.Did("channel.changed", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
+        await tx.SendAsync(channel.Did(caller, "changed", now), ct);
         await tx.CommitAsync(ct);
         return TypedResults.Ok(Envelope.Of(ChannelView.Of(channel, secrets)));
     }
@@ -198,7 +198,7 @@ public static class ChannelsApi
         }
 
         await channels.DeleteAsync(tx, channel, ct);
-        await tx.SendAsync(caller.Did("channel.deleted", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
+        await tx.SendAsync(channel.Did(caller, "deleted", now), ct);
         await tx.CommitAsync(ct);
         return TypedResults.NoContent();
     }
@@ -232,7 +232,7 @@ public static class ChannelsApi
         {
             await using var tx = await connection.BeginTransactionAsync(ct);
             claimed = await deliveries.ClaimNewAsync(tx, new OutgoingNotification(channel.Realm, channel.Name, content, "test"), notification, Dispatcher.TestLease, now, ct);
-            await tx.SendAsync(caller.Did("channel.tested", "channel", id.ToString(), now, channel.Realm, Describe(channel)), ct);
+            await tx.SendAsync(channel.Did(caller, "tested", now), ct);
             await tx.CommitAsync(ct);
         }
 
@@ -243,6 +243,4 @@ public static class ChannelsApi
     private static ProblemHttpResult MadeBySettings() => TypedResults.Problem(
         "This channel is made from the settings of the service. Change the setting and restart, or make a channel of the same name in your realm: it takes its place there.",
         statusCode: StatusCodes.Status409Conflict, title: "The channel is made from settings");
-
-    private static Dictionary<string, string> Describe(Channel channel) => new() { ["name"] = channel.Name, ["kind"] = WireJson.Name(channel.Kind.ToString()) };
 }

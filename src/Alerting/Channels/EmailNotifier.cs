@@ -52,7 +52,7 @@ public sealed class EmailNotifier(OutboundPolicy network, SmtpSettings smtp, Not
         var smarthost = channel["smarthost"] ?? smtp.Smarthost;
         var at = smarthost.LastIndexOf(':');
         var host = smarthost[..at].Trim('[', ']');
-        var from = new MailAddress(channel["from"] ?? smtp.From);
+        var from = smtp.SenderOf(channel);
         // A server of the channel's own gets the channel's own account, never that of the settings.
         var (username, password) = channel["smarthost"] is null && channel["username"] is null ? (smtp.Username, smtp.Password) : (channel["username"] ?? "", channel["password"] ?? "");
         var tls = channel["tls"] ?? (channel["smarthost"] is null ? smtp.Tls : "starttls");

@@ -81,7 +81,7 @@ public sealed class OutboundPost(IHttpClientFactory clients, NotificationOptions
     };
 
     /// <summary>The beginning of a text as PostgreSQL can hold it.</summary>
-    public static string Clean(string text) => (text.Length <= LongestResponse ? text : text[..LongestResponse]).Replace('\0', ' ');
+    public static string Clean(string text) => StorableText.Clean(StorableText.Cut(text, LongestResponse));
 
     public static ReadOnlyMemory<byte> Json(object body) => JsonSerializer.SerializeToUtf8Bytes(body, JsonOptions);
 

@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Net.Mail;
 using System.Security.Cryptography;
 using System.Text;
 using Platform.Alerting.Canaries;
@@ -33,6 +34,17 @@ public sealed class SmtpSettings : IValidatableObject
     /// <summary>How long a mail server may take for a whole conversation.</summary>
     [Setting("ALERT_SMTP_TIMEOUT_SECONDS"), Range(1, 120)]
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// Whom mail of a channel comes from. Over the server and account of the settings that is always their sender, and the channel gives only the
+    /// name beside the address: who may make channels may not write in anybody's name.
+    /// </summary>
+    public MailAddress SenderOf(Channel channel)
+    {
+        var own = new MailAddress(channel["from"] ?? From);
+        var isOurs = channel["smarthost"] is null && channel["username"] is null && From.Length > 0;
+        return isOurs ? new MailAddress(new MailAddress(From).Address, own.DisplayName) : own;
+    }
 
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
     {

@@ -2,12 +2,15 @@ using System.Globalization;
 using System.Text;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Rules;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Channels;
 
 /// <summary>The words in which notifications are told to people, for all channels alike. Pure.</summary>
 public static class Wording
 {
+    private const int LongestLink = 500;
+
     /// <summary>One line: <c>[CRITICAL] auth_failures: 5 events within 300 s (and 2 more)</c>.</summary>
     public static string Title(NotificationContent content)
     {
@@ -29,12 +32,21 @@ public static class Wording
         : alert.Annotations.GetValueOrDefault("message") is { Length: > 0 } message ? message
         : alert.Name;
 
-    /// <summary>Where one reads more; empty when nobody said where the platform is.</summary>
+    /// <summary>
+    /// Where one reads more; empty when nobody said where the platform is and the alert names no address either. What an alert names is
+    /// whatever its sender wrote: in a receiver's own notation it may mean something else (<c>!channel</c>), and a card with a link that is none is
+    /// refused, so only plain addresses of the web that leave room for the rest are links.
+    /// </summary>
     public static string Link(ToldAlert alert, string externalUrl) =>
-        alert.Id == Guid.Empty ? externalUrl :
-        alert.Annotations.GetValueOrDefault("runbook_url") is { Length: > 0 } runbook && Uri.TryCreate(runbook, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && externalUrl.Length == 0 ? runbook
-        : externalUrl.Length == 0 ? alert.GeneratorUrl
-        : $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}";
+        alert.Id == Guid.Empty ? externalUrl
+        : externalUrl.Length > 0 ? $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}"
+        : alert.Annotations.GetValueOrDefault("runbook_url") is { } runbook && IsLink(runbook) ? runbook
+        : IsLink(alert.GeneratorUrl) ? alert.GeneratorUrl
+        : "";
+
+    private static bool IsLink(string text) =>
+        text.Length is > 0 and <= LongestLink && !text.Any(letter => char.IsControl(letter) || letter is ' ' or '<' or '>' or '|' or '"')
+        && Uri.TryCreate(text, UriKind.Absolute, out var url) && url.Scheme is "http" or "https";
 
     /// <summary>The labels that tell an alert from others, on one line: not its name and severity, which stand beside.</summary>
     public static string Labels(ToldAlert alert) =>
@@ -84,14 +96,5 @@ public static class Wording
     }
 
     /// <summary>At most so many characters, never half of one, with an ellipsis for what is missing.</summary>
-    public static string Cut(string text, int length)
-    {
-        if (text.Length <= length)
-        {
-            return text;
-        }
-
-        var end = length - 1;
-        return (char.IsHighSurrogate(text[end - 1]) ? text[..(end - 1)] : text[..end]) + "…";
-    }
+    public static string Cut(string text, int length) => StorableText.Shorten(text, length);
 }

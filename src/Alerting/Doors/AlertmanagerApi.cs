@@ -17,6 +17,8 @@ public static class AlertmanagerApi
     internal const string Prefix = "/alertmanager";
 
     private const int MostListed = 50_000;
+    private const int MostFilters = 100;
+    private const int LongestFilter = 1_000;
 
     internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
@@ -156,9 +158,15 @@ public static class AlertmanagerApi
     internal static bool TryRead(string[]? filter, string? receiver, out IReadOnlyList<Matcher> matchers, out Matcher? wanted, [NotNullWhen(false)] out string? fault)
     {
         (matchers, wanted, fault) = ([], null, null);
+        if (filter?.Length > MostFilters || filter?.Any(one => one.Length > LongestFilter) == true || receiver?.Length > LongestFilter)
+        {
+            fault = $"bad matcher format: at most {MostFilters} filters of {LongestFilter} characters each are taken; leave some out";
+            return false;
+        }
+
         try
         {
-            matchers = [.. (filter ?? []).Take(100).SelectMany(MatcherNotation.Parse)];
+            matchers = [.. (filter ?? []).SelectMany(MatcherNotation.Parse)];
             wanted = string.IsNullOrEmpty(receiver) ? null : new Matcher("receiver", MatchKind.Regex, receiver);
             return true;
         }

@@ -79,7 +79,7 @@ internal static class AlertmanagerSilences
                 return AlertmanagerApi.Refused($"The silence ended at {old.EndsAt:O}. What is over stays as it was; send it without id to make a new one.");
             }
 
-            silence = old with { Matching = sent.Matchers, Comment = sent.Comment, StartsAt = start, EndsAt = end, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
+            silence = old with { Matching = sent.Matchers, Unreadable = null, Comment = sent.Comment, StartsAt = start, EndsAt = end, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
             await silences.UpdateAsync(tx, silence, ct);
         }
         else
@@ -131,8 +131,14 @@ internal static class AlertmanagerSilences
         try
         {
             var id = json.TryGetProperty("id", out var given) && given.ValueKind == JsonValueKind.String && given.GetString() is { Length: > 0 } text ? Guid.Parse(text) : null as Guid?;
-            var matchers = json.GetProperty("matchers").EnumerateArray().Take(100).Select(matcher =>
+            var matchers = json.GetProperty("matchers").EnumerateArray().Take(SilenceBody.MostMatchers + 1).Select(matcher =>
             {
+                // A pattern costs before it is judged.
+                if (matcher.GetProperty("value").GetString() is not { Length: <= SilenceBody.LongestMatcher })
+                {
+                    throw new FormatException();
+                }
+
                 var regex = matcher.TryGetProperty("isRegex", out var isRegex) && isRegex.GetBoolean();
                 var equal = !matcher.TryGetProperty("isEqual", out var isEqual) || isEqual.ValueKind == JsonValueKind.Null || isEqual.GetBoolean();
                 return new Matcher(matcher.GetProperty("name").GetString()!, (regex, equal) switch
@@ -145,7 +151,7 @@ internal static class AlertmanagerSilences
             }).ToList();
             var by = json.TryGetProperty("createdBy", out var created) ? created.GetString() ?? "" : "";
             return new SentSilence(
-                id, matchers, json.GetProperty("startsAt").GetDateTimeOffset(), json.GetProperty("endsAt").GetDateTimeOffset(), by.Length <= LongestOwner ? by : by[..LongestOwner], json.GetProperty("comment").GetString() ?? "");
+                id, matchers, json.GetProperty("startsAt").GetDateTimeOffset(), json.GetProperty("endsAt").GetDateTimeOffset(), StorableText.Clean(StorableText.Cut(by, LongestOwner)), json.GetProperty("comment").GetString() ?? "");
         }
         catch (Exception error) when (error is FormatException or InvalidOperationException or KeyNotFoundException or ArgumentException)
         {

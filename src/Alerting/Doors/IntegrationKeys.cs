@@ -36,8 +36,20 @@ public static class IntegrationKeysApi
         return app;
     }
 
-    private static async Task<Ok<Envelope<Page<IntegrationKey>>>> ListAsync(Caller caller, IntegrationKeyStore keys, CancellationToken ct) =>
-        TypedResults.Ok(Envelope.Page<IntegrationKey>(await keys.ListAsync(caller.RealmFilter, MostKeys, ct), null));
+    private static async Task<Results<Ok<Envelope<Page<IntegrationKey>>>, ValidationProblem>> ListAsync(
+        Caller caller, IntegrationKeyStore keys, CancellationToken ct, string? cursor = null, int limit = MostKeys)
+    {
+        Cursor? after = null;
+        if (cursor is not null && !Cursor.TryParse(cursor, out after))
+        {
+            return TypedResults.ValidationProblem(new Dictionary<string, string[]> { ["cursor"] = ["A next_cursor of an earlier answer."] });
+        }
+
+        var size = Math.Clamp(limit, 1, MostKeys);
+        var page = await keys.ListAsync(caller.RealmFilter, after, size + 1, ct);
+        var next = page.Count > size ? IntegrationKeyStore.PlaceOf(page[size - 1]).ToString() : null;
+        return TypedResults.Ok(Envelope.Page<IntegrationKey>([.. page.Take(size)], next));
+    }
 
     private static async Task<Results<Created<Envelope<NewIntegrationKey>>, ValidationProblem, ProblemHttpResult>> CreateAsync(
         IntegrationKeyBody body, Caller caller, IntegrationKeyStore keys, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
@@ -105,6 +117,9 @@ public sealed class IntegrationKeyStore(NpgsqlDataSource db, DoorOptions options
     // Tokens left, and when they were counted; one entry per key that sent something, and keys are few.
     private readonly ConcurrentDictionary<Guid, (double Tokens, DateTimeOffset At)> _buckets = new();
 
+    // One order for both: revoked keys as if they had been made long before any that works.
+    private static readonly TimeSpan BehindLiveOnes = TimeSpan.FromDays(365_000);
+
     private static Sql Columns => $"id, realm, name, created_by, created_at, last_used_at, revoked_at";
 
     /// <summary>The key with this text, unless it was revoked.</summary>
@@ -122,12 +137,24 @@ public sealed class IntegrationKeyStore(NpgsqlDataSource db, DoorOptions options
             (_, bucket) => (Math.Min(options.RatePerMinute, Math.Max(bucket.Tokens, 0) + rate * Math.Max(0, (now - bucket.At).TotalSeconds)) - 1, now)).Tokens >= 0;
     }
 
-    public Task<List<IntegrationKey>> ListAsync(string? realm, int atMost, CancellationToken ct)
+    /// <summary>One page: those that work, newest first, and then those that were revoked, so that no number of them hides a key that works.</summary>
+    public Task<List<IntegrationKey>> ListAsync(string? realm, Cursor? after, int atMost, CancellationToken ct)
     {
         Sql where = $"true";
         where = realm is not null ? $"{where} and realm = {realm}" : where;
-        return db.QueryAsync($"select {Columns} from integration_keys where {where} order by created_at desc, id desc limit {atMost}", Read, ct);
+        where = after is { } place ? $"{where} and (case when revoked_at is null then created_at else created_at - {BehindLiveOnes} end, id) < ({place.At}, {place.Id})" : where;
+        return db.QueryAsync($"""
+            select {Columns} from integration_keys where {where}
+            order by case when revoked_at is null then created_at else created_at - {BehindLiveOnes} end desc, id desc limit {atMost}
+            """, Read, ct);
     }
+
+    /// <summary>Where a key stands in the list.</summary>
+    public static Cursor PlaceOf(IntegrationKey key) => new(key.RevokedAt is null ? key.CreatedAt : key.CreatedAt - BehindLiveOnes, key.Id);
+
+    /// <summary>Deletes keys that were revoked before <paramref name="before"/>; who revoked what stays in the audit log.</summary>
+    public Task<int> DeleteRevokedAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
+        db.ExecuteAsync($"delete from integration_keys where id = any(array(select id from integration_keys where revoked_at < {before} limit {atMost} for update skip locked))", ct);
 
     public Task<IntegrationKey?> FindForChangeAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct) =>
         tx.FindAsync($"select {Columns} from integration_keys where id = {id} for update", Read, ct);

@@ -5,6 +5,7 @@ using Platform.Alerting.Alerts;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Postgres;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Doors;
 
@@ -41,6 +42,11 @@ public static class PagerDutyDoor
         if (await PushedBody.ReadAsync(request, MaxBytes, ct) is not { ValueKind: JsonValueKind.Object } body)
         {
             return Invalid($"the body is no JSON object, or larger than {MaxBytes} bytes");
+        }
+
+        if (!PushedBody.IsWhole(body))
+        {
+            return Invalid(PushedBody.HalfCharacter);
         }
 
         // One answer for a key that is missing, wrong or revoked: nothing is to be learned here.
@@ -164,8 +170,7 @@ public static class PagerDutyDoor
         var annotations = new Dictionary<string, string> { ["summary"] = summary };
         if (payload.TryGetProperty("custom_details", out var details) && details.ValueKind != JsonValueKind.Null)
         {
-            var text = details.GetRawText().Replace('\0', ' ');
-            annotations["custom_details"] = text.Length <= LongestDetails ? text : text[..LongestDetails];
+            annotations["custom_details"] = StorableText.Cut(details.GetRawText(), LongestDetails);
         }
 
         if (body.TryGetProperty("links", out var links) && links.ValueKind == JsonValueKind.Array && links.EnumerateArray().FirstOrDefault() is { ValueKind: JsonValueKind.Object } link

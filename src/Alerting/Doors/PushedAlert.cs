@@ -87,6 +87,19 @@ public sealed record PushedAlert(
     /// <param name="longest">Characters of all labels and annotations together.</param>
     public static (PushedAlert? Alert, string? Fault) Read(JsonElement json, string place, TimeSpan? timeout, int longest, DateTimeOffset now)
     {
+        try
+        {
+            return ReadWhole(json, place, timeout, now);
+        }
+        catch (InvalidOperationException)
+        {
+            // The one way in which JSON that was parsed has a text that is none.
+            return (null, $"{place}: {PushedBody.HalfCharacter}");
+        }
+    }
+
+    private static (PushedAlert? Alert, string? Fault) ReadWhole(JsonElement json, string place, TimeSpan? timeout, DateTimeOffset now)
+    {
         if (json.ValueKind != JsonValueKind.Object)
         {
             return (null, $"{place} is no object.");
@@ -181,7 +194,7 @@ public sealed record PushedAlert(
         {
             if (one.Value.ValueKind != JsonValueKind.String || !IsLabelName(one.Name) || one.Value.GetString() is not { } text || text.Length > longest || text.Contains('\0'))
             {
-                return (texts, $"{name}.{(one.Name.Length <= 50 ? one.Name : one.Name[..50])}: a name of letters, digits and _ (at most {LongestName}) and a text of at most {longest} characters are expected.");
+                return (texts, $"{name}.{StorableText.Shorten(one.Name, 50)}: a name of letters, digits and _ (at most {LongestName}) and a text of at most {longest} characters are expected.");
             }
 
             texts[one.Name] = text;
@@ -197,6 +210,46 @@ public sealed record PushedAlert(
 /// <summary>Bodies of the doors: read whole, up to a limit.</summary>
 internal static class PushedBody
 {
+    public const string HalfCharacter = "a text holds half of a character (\\ud800 to \\udfff without its other half); send it whole.";
+
+    /// <summary>Whether every name and text in it can be read.</summary>
+    public static bool IsWhole(JsonElement json)
+    {
+        try
+        {
+            Walk(json);
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            return false;
+        }
+
+        // As deep as the parser goes, which is 64.
+        static void Walk(JsonElement one)
+        {
+            if (one.ValueKind == JsonValueKind.String)
+            {
+                _ = one.GetString();
+            }
+            else if (one.ValueKind == JsonValueKind.Array)
+            {
+                foreach (var item in one.EnumerateArray())
+                {
+                    Walk(item);
+                }
+            }
+            else if (one.ValueKind == JsonValueKind.Object)
+            {
+                foreach (var property in one.EnumerateObject())
+                {
+                    _ = property.Name;
+                    Walk(property.Value);
+                }
+            }
+        }
+    }
+
     /// <returns>Null when it is no JSON or larger than <paramref name="atMost"/> bytes.</returns>
     public static async Task<JsonElement?> ReadAsync(HttpRequest request, int atMost, CancellationToken ct)
     {

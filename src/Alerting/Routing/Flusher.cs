@@ -43,6 +43,9 @@ public sealed partial class Flusher(
     private readonly Signal _wake = new();
     private readonly ClockWatch _clocks = new();
 
+    // Told once each; few, because nothing that cannot be read is stored any more.
+    private readonly HashSet<(Guid Silence, int Version)> _unreadable = [];
+
     /// <summary>From any thread, after the commit: look now instead of at the next poll.</summary>
     public void Wake() => _wake.Raise();
 
@@ -130,11 +133,16 @@ public sealed partial class Flusher(
     }
 
     /// <summary>Silences that may hold; those that began, changed or ended since the last look have their alerts judged again.</summary>
-    private static async Task<IReadOnlyList<Silence>> SilencesAsync(NpgsqlTransaction tx, DateTimeOffset now, CancellationToken ct)
+    private async Task<IReadOnlyList<Silence>> SilencesAsync(NpgsqlTransaction tx, DateTimeOffset now, CancellationToken ct)
     {
         var live = await SilenceStore.LiveAsync(tx, ct);
         foreach (var (silence, applied) in live)
         {
+            if (silence.Unreadable is { } written && _unreadable.Add((silence.Id, silence.Version)))
+            {
+                SilenceNotReadable(silence.Id, silence.Realm, string.Join(", ", written));
+            }
+
             if (applied != WireJson.Name(silence.StateAt(now).ToString()))
             {
                 await SilenceStore.ApplyAsync(tx, silence, silence.StateAt(now), ct);
@@ -388,6 +396,9 @@ public sealed partial class Flusher(
 
     [LoggerMessage(LogLevel.Warning, "Listening for news of alerts failed: {Reason}. Those of other replicas are found by polling meanwhile")]
     private partial void ListeningFailed(string reason);
+
+    [LoggerMessage(LogLevel.Error, "The silence {Silence} of realm {Realm} has matchers that cannot be read and takes no alert: {Matchers}. Change it or end it")]
+    private partial void SilenceNotReadable(Guid silence, string realm, string matchers);
 
     [LoggerMessage(LogLevel.Error, "The receiver {Receiver} of realm {Realm} is not configured any more; a group of its alerts is told to nobody")]
     private partial void ReceiverIsGone(string receiver, string realm);

@@ -1,13 +1,16 @@
 using System.Text;
+using System.Text.RegularExpressions;
 using Platform.PromQL;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Routing;
 
 /// <summary>
 /// Matchers as Alertmanager and amtool write them: <c>severity=~"critical|high"</c>, alone or several in braces. Values may go without
-/// quotes. https://prometheus.io/docs/alerting/latest/configuration/#matcher
+/// quotes, names that are no words of Prometheus are written with them. Stored as text and read again for every alert: what
+/// <see cref="Write(Matcher)"/> makes, <see cref="Parse"/> reads, whatever the name and the value. https://prometheus.io/docs/alerting/latest/configuration/#matcher
 /// </summary>
-public static class MatcherNotation
+public static partial class MatcherNotation
 {
     private static readonly (string Text, MatchKind Kind)[] Operators =
         [("=~", MatchKind.Regex), ("!~", MatchKind.NotRegex), ("!=", MatchKind.NotEqual), ("=", MatchKind.Equal)];
@@ -28,8 +31,21 @@ public static class MatcherNotation
     public static string Write(Matcher matcher)
     {
         var sign = Operators.First(known => known.Kind == matcher.Kind).Text;
-        return $"{matcher.Name}{sign}{Quote(matcher.Value)}";
+        return $"{(PlainName().IsMatch(matcher.Name) ? matcher.Name : Quote(matcher.Name))}{sign}{Quote(matcher.Value)}";
     }
+
+    /// <summary>The first of the matchers that would not be read as it is written, so that it must not be stored; null when all are good.</summary>
+    public static Matcher? FindUnreadable(IEnumerable<Matcher> matchers) => matchers.FirstOrDefault(matcher =>
+    {
+        try
+        {
+            return !Parse(Write(matcher)).SequenceEqual([matcher]);
+        }
+        catch (FormatException)
+        {
+            return true;
+        }
+    });
 
     /// <summary>A label set as Alertmanager prints it: <c>{alertname="Down", host="a"}</c>.</summary>
     public static string Write(Labels labels) =>
@@ -54,7 +70,12 @@ public static class MatcherNotation
     private static Matcher ParseOne(string text)
     {
         var trimmed = text.Trim();
-        var at = trimmed.IndexOfAny(['=', '!']);
+        if (!ReferenceEquals(StorableText.Clean(trimmed), trimmed))
+        {
+            throw new FormatException($"\"{StorableText.Clean(trimmed)}\" holds U+0000 or half of a character, which no label does.");
+        }
+
+        var at = trimmed.IndexOfAny(['=', '!'], trimmed.StartsWith('"') ? AfterQuotes(trimmed) : 0);
         var found = at <= 0 ? default : Operators.FirstOrDefault(known => string.CompareOrdinal(trimmed, at, known.Text, 0, known.Text.Length) == 0);
         if (found.Text is null)
         {
@@ -62,8 +83,9 @@ public static class MatcherNotation
         }
 
         var name = trimmed[..at].Trim();
-        name = name.StartsWith('"') ? Unquote(name) : name;
-        if (name.Length == 0 || name.Any(char.IsWhiteSpace))
+        var isQuoted = name.StartsWith('"');
+        name = isQuoted ? Unquote(name) : name;
+        if (name.Length == 0 || (!isQuoted && name.Any(letter => char.IsWhiteSpace(letter) || letter is '"' or '{' or '}')))
         {
             throw new FormatException($"\"{name}\" in \"{trimmed}\" is no label name.");
         }
@@ -111,6 +133,27 @@ public static class MatcherNotation
             yield return text[from..];
         }
     }
+
+    /// <summary>The place behind the text in quotation marks with which this one begins; its end when they are not closed.</summary>
+    private static int AfterQuotes(string text)
+    {
+        for (var at = 1; at < text.Length; at++)
+        {
+            if (text[at] == '\\')
+            {
+                at++;
+            }
+            else if (text[at] == '"')
+            {
+                return at + 1;
+            }
+        }
+
+        return text.Length;
+    }
+
+    [GeneratedRegex("^[a-zA-Z_:][a-zA-Z0-9_:]*\\z")]
+    private static partial Regex PlainName();
 
     private static string Unquote(string text)
     {

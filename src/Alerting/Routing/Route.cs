@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Platform.PromQL;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Routing;
 
@@ -71,7 +72,7 @@ public sealed record RouteMatch(
         var key = $"{{realm=\"{realm}\"}}{Key}:{MatcherNotation.Write(groupLabels)}";
         return key.Length <= LongestKey
             ? key
-            : $"{key.AsSpan(0, LongestKey)}…{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)).AsSpan(0, 8))}";
+            : $"{StorableText.Cut(key, LongestKey)}…{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)).AsSpan(0, 8))}";
     }
 
     /// <summary>The labels that name the group of an alert on this route.</summary>

@@ -120,7 +120,7 @@ public static class RoutingApi
         var taken = new HashSet<string>();
         foreach (var one in foreign)
         {
-            made.Add((one.Receiver, await importer.ImportAsync(tx, realm, one.Receiver, one.Key, one.Config, global, taken, caller.Subject, now, wrong, ct)));
+            made.Add((one.Receiver, await importer.ImportAsync(tx, realm, one.Receiver, one.Key, one.Config, global, taken, caller, now, wrong, ct)));
         }
 
         config = config with
@@ -134,6 +134,12 @@ public static class RoutingApi
             {
                 wrong.Add($"The receiver \"{receiver.Name}\" names the escalation policy \"{receiver.EscalationPolicy}\", which is not there. Create it first at /api/v1/monitoring/escalation-policies.");
             }
+        }
+
+        // What is stored is read again for every alert, of all realms together.
+        if (RoutingDocument.Unreadable(config) is { } fault)
+        {
+            wrong.Add(fault);
         }
 
         if (wrong.Count > 0)
@@ -165,7 +171,7 @@ public static class RoutingApi
         }
 
         var realm = caller.Realm;
-        var labels = Labels.Of([.. body.Labels.Select(label => (label.Key, label.Value!))]);
+        var labels = Labels.Of([.. body.Labels.Select(label => (label.Key, StorableText.Clean(label.Value!)))]);
         var at = (body.At ?? clock.GetUtcNow()).ToUniversalTime();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);

@@ -70,6 +70,16 @@ public static class RoutingDocument
         return (new RoutingConfig(tree, receivers, inhibitions, dependencies, intervals), foreign, global, faults);
     }
 
+    /// <summary>What is wrong with what would be stored, when it could not be read back as it is; null when it can be.</summary>
+    public static string? Unreadable(RoutingConfig config)
+    {
+        var written = WriteJson(config);
+        var (again, faults) = Read(written.ToJsonString());
+        return again is null ? $"This would not be read back: {faults[0]}"
+            : JsonNode.DeepEquals(WriteJson(again), written) ? null
+            : "This would not be read back as it is written. Look for matchers and names with characters that are no letters, digits or _.";
+    }
+
     public static string Remedy(ForeignReceiver receiver) =>
         $"{receiver.Place}: the receiver \"{receiver.Receiver}\" has {receiver.Key} of its own. Make a channel of it at /api/v1/monitoring/channels and write "
         + $"webhook_configs: [{{url: {ChannelPlaceholder}<name of the channel>}}].";

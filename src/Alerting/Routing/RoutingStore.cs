@@ -27,8 +27,10 @@ public sealed class RoutingTable(long version, IReadOnlyDictionary<string, Store
 }
 
 /// <summary>All SQL about configurations of routing.</summary>
-public sealed class RoutingStore(NpgsqlDataSource db, SettingsChannels channels)
+public sealed partial class RoutingStore(NpgsqlDataSource db, SettingsChannels channels, ILogger<RoutingStore> logger)
 {
+    private const int MostEarlier = 20;
+
     // Configurations are immutable: a reader has the old table or the new one.
     private RoutingTable? _table;
 
@@ -45,7 +47,16 @@ public sealed class RoutingStore(NpgsqlDataSource db, SettingsChannels channels)
         if (table?.Version != version)
         {
             var stored = await tx.QueryAsync($"select distinct on (realm) realm, version, changed_by, changed_at, config::text from routing order by realm, version desc", Read, ct);
-            table = new RoutingTable(version, stored.ToDictionary(one => one.Realm), RoutingConfig.Default(channels.For));
+            var readable = new Dictionary<string, StoredRouting>();
+            foreach (var one in stored)
+            {
+                if ((one.Config is null ? await LastReadableAsync(tx, one, ct) : one) is { Config: { } config } read)
+                {
+                    readable[read.Realm] = new StoredRouting(read.Realm, read.Version, read.ChangedBy, read.ChangedAt, config);
+                }
+            }
+
+            table = new RoutingTable(version, readable, RoutingConfig.Default(channels.For));
             Volatile.Write(ref _table, table);
         }
 
@@ -98,14 +109,29 @@ public sealed class RoutingStore(NpgsqlDataSource db, SettingsChannels channels)
     }
 
     /// <summary>Earlier versions of a realm's own, newest first.</summary>
-    public Task<List<StoredRouting>> HistoryAsync(string realm, int limit, CancellationToken ct) =>
-        db.QueryAsync($"select realm, version, changed_by, changed_at, config::text from routing where realm = {realm} order by version desc limit {limit}", Read, ct);
+    public async Task<List<StoredRouting>> HistoryAsync(string realm, int limit, CancellationToken ct) =>
+        [.. (await db.QueryAsync($"select realm, version, changed_by, changed_at, config::text from routing where realm = {realm} order by version desc limit {limit}", Read, ct))
+            .Where(one => one.Config is not null).Select(one => new StoredRouting(one.Realm, one.Version, one.ChangedBy, one.ChangedAt, one.Config!))];
 
-    private static StoredRouting Read(NpgsqlDataReader row)
+    // One realm's row must not stand in the way of the others: what was in force before it goes on, and the log says so.
+    private async Task<ReadRouting?> LastReadableAsync(NpgsqlTransaction tx, ReadRouting newest, CancellationToken ct)
+    {
+        NotReadable(newest.Version, newest.Realm, newest.Fault ?? "");
+        var earlier = await tx.QueryAsync($"""
+            select realm, version, changed_by, changed_at, config::text from routing where realm = {newest.Realm} and version < {newest.Version} order by version desc limit {MostEarlier}
+            """, Read, ct);
+        return earlier.FirstOrDefault(one => one.Config is not null);
+    }
+
+    // A version without a configuration is one that cannot be read.
+    private sealed record ReadRouting(string Realm, int Version, string ChangedBy, DateTimeOffset? ChangedAt, RoutingConfig? Config, string? Fault);
+
+    private static ReadRouting Read(NpgsqlDataReader row)
     {
         var (config, faults) = RoutingDocument.Read(row.GetString(4));
-        return new StoredRouting(
-            row.GetString(0), row.GetInt32(1), row.GetString(2), row.GetTime(3),
-            config ?? throw new InvalidOperationException($"Version {row.GetInt32(1)} of the routing of realm {row.GetString(0)} cannot be read: {faults[0]}"));
+        return new ReadRouting(row.GetString(0), row.GetInt32(1), row.GetString(2), row.GetTime(3), config, config is null ? faults[0] : null);
     }
+
+    [LoggerMessage(LogLevel.Error, "Version {Version} of the routing of realm {Realm} cannot be read, and the last one before it that can be is in force. Store it again: {Fault}")]
+    private partial void NotReadable(int version, string realm, string fault);
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Platform.PromQL;
+using Platform.ServiceDefaults;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -17,9 +18,7 @@ internal sealed class YamlSection(YamlMappingNode node, string place, List<strin
     {
         try
         {
-            var stream = new YamlStream();
-            stream.Load(new StringReader(text));
-            if (stream.Documents is [{ RootNode: YamlMappingNode root }])
+            if (YamlText.Read(text) is [{ RootNode: YamlMappingNode root }])
             {
                 return new YamlSection(root, "", faults);
             }
@@ -28,7 +27,7 @@ internal sealed class YamlSection(YamlMappingNode node, string place, List<strin
         }
         catch (YamlException error)
         {
-            faults.Add(string.Create(CultureInfo.InvariantCulture, $"line {error.Start.Line}: this is neither YAML nor JSON: {error.InnerException?.Message ?? error.Message}"));
+            faults.Add(string.Create(CultureInfo.InvariantCulture, $"line {error.Start.Line}: this YAML (or JSON) is not taken: {error.InnerException?.Message ?? error.Message}"));
         }
 
         return null;
@@ -159,7 +158,7 @@ internal sealed class YamlSection(YamlMappingNode node, string place, List<strin
         {
             if (key is not YamlScalarNode { Value: { } name } || !_asked.Contains(name))
             {
-                var text = (key as YamlScalarNode)?.Value ?? key.ToString();
+                var text = StorableText.Shorten((key as YamlScalarNode)?.Value ?? key.ToString(), 100);
                 Fault(remedy?.Invoke(text) ?? $"the key \"{text}\" is not known here; known are {string.Join(", ", _asked.Order(StringComparer.Ordinal))}.", key);
             }
         }
@@ -204,7 +203,7 @@ internal sealed class YamlSection(YamlMappingNode node, string place, List<strin
             Matcher? matcher = null;
             try
             {
-                matcher = new Matcher(name, kind, value);
+                matcher = name.Length > 0 ? new Matcher(name, kind, value) : throw new ArgumentException("a label has a name.");
             }
             catch (ArgumentException error)
             {

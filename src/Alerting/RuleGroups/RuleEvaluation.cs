@@ -4,6 +4,7 @@ using Platform.Alerting.Notifications;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.PromQL;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.RuleGroups;
 
@@ -34,6 +35,7 @@ public sealed partial class RuleEvaluation(
     private const int MostValues = 1_000;
     private const int QueriesOfTemplates = 200;
     private const int CharactersAtOnce = 1_000_000;
+    private const int LongestError = 2_000;
 
     private readonly IReadOnlyDictionary<string, string> _externalLabels = options.ExternalWords();
     private readonly Uri _externalUrl = new(notificationOptions.ExternalUrl is { Length: > 0 } url ? url : "http://localhost:8080");
@@ -164,8 +166,10 @@ public sealed partial class RuleEvaluation(
         }
     }
 
-    private Judged Fail(GroupTurn turn, RunningRule running, string message, bool isSource)
+    private Judged Fail(GroupTurn turn, RunningRule running, string error, bool isSource)
     {
+        // Errors repeat what a rule or a sample says, whatever that is.
+        var message = StorableText.Clean(StorableText.Shorten(error, LongestError));
         if (running.Error != message)
         {
             EvaluationFailed(turn.Group.Group.Name, running.Rule.Name, message);
@@ -199,7 +203,7 @@ public sealed partial class RuleEvaluation(
             if (move is AlertMove.Pending or AlertMove.Fired)
             {
                 var (own, value) = (samples?.GetValueOrDefault(alert.Labels) ?? RuleLabels.Words(alert.Labels), values.GetValueOrDefault(alert.Labels, double.NaN));
-                var told = alert with { Annotations = running.Rule.Annotations.ToDictionary(text => text.Key, text => templates.Expand(text.Value, own, value).Replace('\0', '\ufffd')) };
+                var told = alert with { Annotations = running.Rule.Annotations.ToDictionary(text => text.Key, text => templates.Expand(text.Value, own, value)) };
                 active[alert.Labels] = told;
                 changes.Add(new AlertChange(move, told));
             }

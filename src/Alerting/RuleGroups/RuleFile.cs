@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
+using Platform.Alerting.Routing;
+using Platform.ServiceDefaults;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -19,20 +21,19 @@ public static partial class RuleFile
         var groups = new List<RuleGroupText>();
         try
         {
-            var stream = new YamlStream();
-            stream.Load(new StringReader(yaml));
-            if (stream.Documents.Count > 1)
+            var documents = YamlText.Read(yaml);
+            if (documents.Count > 1)
             {
-                faults.Add(new("", (int)stream.Documents[1].RootNode.Start.Line, "file", "a rule file is one document."));
+                faults.Add(new("", (int)documents[1].RootNode.Start.Line, "file", "a rule file is one document."));
                 return groups;
             }
 
-            if (stream.Documents.Count == 0 || IsNull(stream.Documents[0].RootNode))
+            if (documents.Count == 0 || IsNull(documents[0].RootNode))
             {
                 return groups;
             }
 
-            var root = new Section(stream.Documents[0].RootNode, "", "file", faults);
+            var root = new Section(documents[0].RootNode, "", "file", faults);
             foreach (var (index, node) in root.List("groups").Index())
             {
                 groups.Add(Group(node, $"groups[{index}]", faults));
@@ -46,7 +47,7 @@ public static partial class RuleFile
         }
         catch (YamlException error)
         {
-            faults.Add(new("", (int)error.Start.Line, "file", $"this is no YAML: {error.Message}"));
+            faults.Add(new("", (int)error.Start.Line, "file", $"this YAML is not taken: {error.InnerException?.Message ?? error.Message}"));
         }
 
         return groups;
@@ -280,7 +281,7 @@ public static partial class RuleFile
             {
                 if (key is not YamlScalarNode { Value: { } name } || !_taken.Contains(name))
                 {
-                    faults.Add(new(PathOf(key.ToString()), (int)key.Start.Line, Where, $"the key \"{key}\" is not known here."));
+                    faults.Add(new(PathOf(key.ToString()), (int)key.Start.Line, Where, $"the key \"{StorableText.Shorten(key.ToString(), 100)}\" is not known here."));
                 }
             }
         }

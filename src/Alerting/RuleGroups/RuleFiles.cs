@@ -4,6 +4,7 @@ using Npgsql;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Messaging;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.RuleGroups;
 
@@ -16,10 +17,14 @@ public sealed partial class RuleFiles(
     NpgsqlDataSource db, RuleGroupStore store, RuleGroupChanges changes, Flusher flusher, RuleGroupOptions options, TimeProvider clock, ILogger<RuleFiles> logger) : BackgroundService
 {
     private const string By = "system:alerting";
+    private const int LongestReason = 500;
     private static readonly string Shipped = Path.Combine(AppContext.BaseDirectory, "rules", "*.yml");
 
     // Files that were not there at the last look: gone for a moment while they are replaced, perhaps.
     private HashSet<string> _missing = [];
+
+    // Files that could not be stored, with what was told of them: they are tried again at every look, and told once.
+    private readonly Dictionary<string, (string Hash, string Reason)> _failed = [];
     private string? _told;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -42,7 +47,7 @@ public sealed partial class RuleFiles(
             {
                 if (ReadText(path) is { } text && Hash(text) is var hash && (!hashes.TryGetValue(file, out var known) || known != hash))
                 {
-                    await LoadAsync(file, text, hash, ct);
+                    await LoadApartAsync(file, text, hash, ct);
                 }
             }
 
@@ -66,6 +71,26 @@ public sealed partial class RuleFiles(
         catch (Exception error) when (!ct.IsCancellationRequested)
         {
             TickFailed(error.GetBaseException().Message);
+        }
+    }
+
+    // What is wrong with one file, whatever it is, must not keep the others from being read.
+    private async Task LoadApartAsync(string file, string text, string hash, CancellationToken ct)
+    {
+        try
+        {
+            await LoadAsync(file, text, hash, ct);
+            _failed.Remove(file);
+        }
+        catch (Exception error) when (!ct.IsCancellationRequested)
+        {
+            var reason = StorableText.Clean(StorableText.Shorten(error.GetBaseException().Message, LongestReason));
+            if (!_failed.TryGetValue(file, out var known) || known != (hash, reason))
+            {
+                LoadingFailed(error, file);
+            }
+
+            _failed[file] = (hash, reason);
         }
     }
 
@@ -128,7 +153,7 @@ public sealed partial class RuleFiles(
         var groups = texts.Select(one => RuleGroupCheck.Check(one, options.FilesRealm, file, old.GetValueOrDefault((options.FilesRealm, one.Name ?? "")), By, now, options, faults)).ToList();
         if (faults.Count > 0)
         {
-            var error = text.EndsWith("- too large", StringComparison.Ordinal) ? text[2..text.IndexOf('\n', StringComparison.Ordinal)] : string.Join('\n', faults.Take(20));
+            var error = StorableText.Clean(text.EndsWith("- too large", StringComparison.Ordinal) ? text[2..text.IndexOf('\n', StringComparison.Ordinal)] : string.Join('\n', faults.Take(20)));
             await RuleGroupStore.NoteFileAsync(tx, file, hash, error, now, ct);
             await tx.CommitAsync(ct);
             NotUnderstood(file, error);
@@ -186,6 +211,9 @@ public sealed partial class RuleFiles(
 
     [LoggerMessage(LogLevel.Error, "The rule file {File} is not understood, what it said before stays in force: {Faults}")]
     private partial void NotUnderstood(string file, string faults);
+
+    [LoggerMessage(LogLevel.Error, "The rule file {File} could not be loaded, what it said before stays in force; it is tried again")]
+    private partial void LoadingFailed(Exception error, string file);
 
     [LoggerMessage(LogLevel.Error, "The rule file {File} cannot be read: {Reason}")]
     private partial void NotReadable(string file, string reason);

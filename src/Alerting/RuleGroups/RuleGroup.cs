@@ -237,7 +237,7 @@ public static partial class RuleGroupCheck
                     onError = Policy(name, value);
                     break;
                 case ThresholdAnnotation:
-                    Require($".annotations.{name}", double.TryParse(value, System.Globalization.CultureInfo.InvariantCulture, out var number), $"\"{value}\" is no number.");
+                    Require($".annotations.{name}", double.TryParse(value, System.Globalization.CultureInfo.InvariantCulture, out var number) && double.IsFinite(number), $"\"{value}\" is no number.");
                     threshold = number;
                     break;
                 default:
@@ -358,7 +358,7 @@ public static partial class RuleGroupCheck
 /// <summary>The number that an expression holds its value against: <c>80</c> of <c>cpu_usage &gt; 80</c>, and of <c>cpu_usage &gt; 80 and up</c>.</summary>
 public static class Thresholds
 {
-    /// <summary>Null when the expression is no comparison with one number.</summary>
+    /// <summary>Null when the expression is no comparison with one number, or with one that is infinite or none: people are shown it beside the value.</summary>
     public static double? Of(Expr expr) => expr switch
     {
         Expr.Parentheses inner => Of(inner.Inner),
@@ -371,8 +371,8 @@ public static class Thresholds
 
     private static double? Number(Expr expr) => expr switch
     {
-        Expr.Number number => number.Value,
-        Expr.Negate { Operand: Expr.Number number } => -number.Value,
+        Expr.Number { Value: var value } when double.IsFinite(value) => value,
+        Expr.Negate { Operand: Expr.Number { Value: var value } } when double.IsFinite(value) => -value,
         Expr.Parentheses inner => Number(inner.Inner),
         _ => null,
     };

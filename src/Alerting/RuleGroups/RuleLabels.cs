@@ -1,6 +1,7 @@
 using Platform.Alerting.Templates;
 using Platform.Contracts;
 using Platform.PromQL;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.RuleGroups;
 
@@ -14,11 +15,12 @@ public sealed class RuleTemplates(
 {
     private readonly TemplateFunctions _functions = new(query, externalUrl, at);
 
+    /// <summary>Fit to be stored, whatever the template does.</summary>
     public string Expand(string text, IReadOnlyDictionary<string, string> labels, double value)
     {
         if (!text.Contains("{{", StringComparison.Ordinal))
         {
-            return text;
+            return StorableText.Clean(text);
         }
 
         try
@@ -27,7 +29,7 @@ public sealed class RuleTemplates(
         }
         catch (TemplateException error)
         {
-            return $"<error expanding template: {error.Message}>";
+            return StorableText.Clean($"<error expanding template: {error.Message}>");
         }
     }
 }
@@ -128,17 +130,13 @@ public static class RuleLabels
 
     private static Labels Of(QueryRule rule, string realm, IReadOnlyDictionary<string, string> own, double value, RuleTemplates templates)
     {
-        var labels = new Dictionary<string, string>(own);
+        // One odd series must not keep the others' alerts from being written.
+        var labels = own.ToDictionary(label => label.Key, label => StorableText.Clean(label.Value));
         labels.Remove(Labels.MetricName);
-        // PostgreSQL has no text with U+0000, and one odd series must not keep the others' alerts from being written.
-        foreach (var (name, text) in own.Where(label => label.Value.Contains('\0', StringComparison.Ordinal)))
-        {
-            labels[name] = text.Replace('\0', '\ufffd');
-        }
 
         foreach (var (name, text) in rule.Labels)
         {
-            labels[name] = templates.Expand(text, own, value).Replace('\0', '\ufffd');
+            labels[name] = templates.Expand(text, own, value);
         }
 
         labels[AlertName] = rule.Alert!;

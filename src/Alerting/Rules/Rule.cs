@@ -181,9 +181,10 @@ public readonly record struct EventField(string Name, bool IsTag)
     public string ReadForGroup(StoredEvent stored)
     {
         var value = Read(stored) ?? "";
-        return value.Length <= LongestValue && !value.Contains('\0')
+        var kept = StorableText.Clean(StorableText.Cut(value, LongestValue));
+        return kept == value
             ? value
-            : $"{value.AsSpan(0, Math.Min(value.Length, LongestValue)).ToString().Replace('\0', ' ')}…{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(value)).AsSpan(0, HashDigits / 2))}";
+            : $"{kept}…{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(value)).AsSpan(0, HashDigits / 2))}";
     }
 
     /// <summary>Whether a value from <see cref="ReadForGroup"/> is not the event's own any more, so that no event can be found by it.</summary>

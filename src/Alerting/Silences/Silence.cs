@@ -30,12 +30,16 @@ public sealed record Silence(
     string UpdatedBy,
     int Version)
 {
+    /// <summary>Set when the matchers could not be read back: as they are stored. Such a silence takes nothing; it can be seen, changed and ended.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<string>? Unreadable { get; init; }
+
     /// <summary>As Alertmanager writes them.</summary>
-    public IReadOnlyList<string> Matchers => [.. Matching.Select(MatcherNotation.Write)];
+    public IReadOnlyList<string> Matchers => Unreadable ?? [.. Matching.Select(MatcherNotation.Write)];
 
     public SilenceState StateAt(DateTimeOffset now) => EndsAt <= now ? SilenceState.Expired : StartsAt > now ? SilenceState.Pending : SilenceState.Active;
 
     /// <summary>A silence of all realms does not hold for test alerts: they tell whether people can be reached, whatever is kept from them.</summary>
     public bool Holds(string realm, Labels labels, DateTimeOffset now) =>
-        StateAt(now) == SilenceState.Active && (Realm == realm || (Realm == ServiceDefaults.Realm.All && realm != Canary.Realm)) && Matching.AllMatch(labels);
+        Unreadable is null && StateAt(now) == SilenceState.Active && (Realm == realm || (Realm == ServiceDefaults.Realm.All && realm != Canary.Realm)) && Matching.AllMatch(labels);
 }

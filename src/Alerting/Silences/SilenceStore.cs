@@ -81,7 +81,23 @@ public sealed class SilenceStore(NpgsqlDataSource db)
         await tx.ExecuteAsync($"update silences set applied = {WireJson.Name(state.ToString())} where id = {silence.Id} and version = {silence.Version}", ct);
     }
 
-    internal static Silence Read(NpgsqlDataReader row) => new(
-        row.GetGuid(0), row.GetString(1), [.. row.GetFieldValue<string[]>(2).SelectMany(MatcherNotation.Parse)], row.GetString(3), row.GetString(4),
-        row.GetTime(5), row.GetTime(6), row.GetTime(7), row.GetTime(8), row.GetString(9), row.GetInt32(10));
+    // Silences of all realms are read together: one that cannot be read must not stand in the way of the others.
+    internal static Silence Read(NpgsqlDataReader row)
+    {
+        var written = row.GetFieldValue<string[]>(2);
+        IReadOnlyList<Matcher>? matching = null;
+        try
+        {
+            matching = [.. written.SelectMany(MatcherNotation.Parse)];
+        }
+        catch (FormatException)
+        {
+            // Whoever decides what it takes says so in the log.
+        }
+
+        return new(
+            row.GetGuid(0), row.GetString(1), matching ?? [], row.GetString(3), row.GetString(4),
+            row.GetTime(5), row.GetTime(6), row.GetTime(7), row.GetTime(8), row.GetString(9), row.GetInt32(10))
+        { Unreadable = matching is null ? written : null };
+    }
 }

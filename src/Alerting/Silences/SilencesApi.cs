@@ -30,8 +30,11 @@ public sealed class SilenceOptions
 public sealed record SilenceBody(
     IReadOnlyList<string?>? Matchers, string? Comment = null, DateTimeOffset? StartsAt = null, DateTimeOffset? EndsAt = null, string? Duration = null, string? Realm = null, int? Version = null)
 {
-    private const int MostMatchers = 20;
-    private const int LongestMatcher = 1_000;
+    internal const int MostMatchers = 20;
+    internal const int LongestMatcher = 1_000;
+
+    // A duration of a hundred years may still follow.
+    private static readonly DateTimeOffset Latest = new(9000, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
     /// <summary>What all matchers say, or all errors by the name of their field.</summary>
     /// <param name="began">Of a change: when the silence begins so far.</param>
@@ -51,17 +54,28 @@ public sealed record SilenceBody(
             }
         }
 
+        if (MatcherNotation.FindUnreadable(matching) is { } odd)
+        {
+            errors["matchers"] = [$"The matcher of \"{odd.Name}\" would not be read as it is written. Choose another name or value."];
+        }
+
         if (errors.Count == 0 && (matching.Count is 0 or > MostMatchers || matching.All(matcher => matcher.Matches(""))))
         {
             errors["matchers"] = [$"1 to {MostMatchers} matchers, of which one demands a label, for example alertname=\"Down\": a silence that takes every alert is not meant."];
         }
 
-        if (!isPreview && Comment is not { Length: > 0 and <= 2000 })
+        if (!isPreview && (Comment is not { Length: > 0 and <= 2000 } || StorableText.Clean(Comment) != Comment))
         {
-            errors["comment"] = ["Why this is silenced, 1 to 2000 characters: others will ask."];
+            errors["comment"] = ["Why this is silenced, 1 to 2000 characters (none of them U+0000): others will ask."];
         }
 
         var start = (StartsAt ?? began ?? now).ToUniversalTime();
+        if (start > Latest || EndsAt > Latest)
+        {
+            errors["ends_at"] = [$"Times before the year {Latest.Year}."];
+            return (matching, start, start, errors);
+        }
+
         var length = Duration is null ? null : AlertDuration.Parse(Duration);
         if (Duration is not null && length is null)
         {
@@ -229,7 +243,7 @@ public static class SilencesApi
                 statusCode: StatusCodes.Status409Conflict, title: "Somebody else changed the silence");
         }
 
-        var silence = old with { Matching = matching, Comment = body.Comment!, StartsAt = start, EndsAt = end, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
+        var silence = old with { Matching = matching, Unreadable = null, Comment = body.Comment!, StartsAt = start, EndsAt = end, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
         await silences.UpdateAsync(tx, silence, ct);
         await tx.SendAsync(caller.Did("silence.changed", "silence", id.ToString(), now, silence.Realm, Describe(silence)), ct);
         await tx.CommitAsync(ct);

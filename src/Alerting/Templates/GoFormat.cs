@@ -41,22 +41,24 @@ internal static class GoFormat
     /// The verbs <c>v s q d f F e E g G t x X o b c U T %</c> with flags, width and precision. As in Go, a wrong verb or a missing
     /// argument shows in the output and is no error.
     /// </summary>
-    public static string Printf(string format, IReadOnlyList<object?> arguments)
+    public static string Printf(string format, IReadOnlyList<object?> arguments, TemplateBudget budget)
     {
-        var output = new StringBuilder();
+        var output = new TemplateText(budget);
         var next = 0;
         for (var at = 0; at < format.Length; at++)
         {
             if (format[at] != '%')
             {
-                output.Append(format[at]);
+                var literal = format.IndexOf('%', at) is >= 0 and var following ? following : format.Length;
+                output.Append(format[at..literal]);
+                at = literal - 1;
                 continue;
             }
 
             var flags = "";
             while (++at < format.Length && "+-# 0".Contains(format[at]))
             {
-                flags += format[at];
+                flags += flags.Contains(format[at]) ? "" : format[at];
             }
 
             var width = Number(format, ref at, arguments, ref next);
@@ -76,20 +78,26 @@ internal static class GoFormat
             var verb = format[at];
             if (verb == '%')
             {
-                output.Append('%');
+                output.Append("%");
                 continue;
             }
 
-            var text = next < arguments.Count ? One(verb, flags, precision, arguments[next++]) : $"%!{verb}(MISSING)";
+            var text = next < arguments.Count ? One(verb, flags, precision, arguments[next++], budget) : $"%!{verb}(MISSING)";
             output.Append(Pad(text, width ?? 0, flags, verb));
         }
 
         if (next < arguments.Count)
         {
-            output.Append("%!(EXTRA ").AppendJoin(", ", arguments.Skip(next).Select(extra => $"{TypeName(extra)}={TemplateFunctions.Print(extra)}")).Append(')');
+            output.Append("%!(EXTRA ");
+            foreach (var (index, extra) in arguments.Skip(next).Index())
+            {
+                output.Append(index > 0 ? ", " : "").Append(TypeName(extra)).Append("=").Append(TemplateFunctions.Print(extra, budget));
+            }
+
+            output.Append(")");
         }
 
-        return output.ToString();
+        return output.Taken();
     }
 
     private static int? Number(string format, ref int at, IReadOnlyList<object?> arguments, ref int next)
@@ -131,15 +139,16 @@ internal static class GoFormat
         return text.Insert(sign, new string('0', missing));
     }
 
-    private static string One(char verb, string flags, int? precision, object? value)
+    private static string One(char verb, string flags, int? precision, object? value, TemplateBudget budget)
     {
         var text = (verb, value) switch
         {
             ('v', string plain) when flags.Contains('#') => Quote(plain),
-            ('v', _) => TemplateFunctions.Print(value) is "<no value>" ? "<nil>" : TemplateFunctions.Print(value),
+            ('v', null) => "<nil>",
+            ('v', _) => TemplateFunctions.Print(value, budget),
             ('T', _) => TypeName(value),
             ('s', string plain) => precision is { } length ? string.Concat(plain.EnumerateRunes().Take(length).Select(rune => rune.ToString())) : plain,
-            ('s', DateTimeOffset or TimeSpan or IReadOnlyDictionary<string, object?> or IReadOnlyList<object?>) => TemplateFunctions.Print(value),
+            ('s', DateTimeOffset or TimeSpan or IReadOnlyDictionary<string, object?> or IReadOnlyList<object?>) => TemplateFunctions.Print(value, budget),
             ('q', string plain) => Quote(plain),
             ('x' or 'X', string plain) => verb == 'x' ? Convert.ToHexStringLower(Encoding.UTF8.GetBytes(plain)) : Convert.ToHexString(Encoding.UTF8.GetBytes(plain)),
             ('t', bool flag) => flag ? "true" : "false",
@@ -154,7 +163,7 @@ internal static class GoFormat
             ('f' or 'F', double real) => double.IsFinite(real) ? real.ToString($"F{precision ?? 6}", CultureInfo.InvariantCulture) : NotFinite(real),
             ('e' or 'E', double real) => Exponent(real, precision ?? 6, verb),
             ('g' or 'G', double real) => precision is { } digits ? General(real, digits) : Shortest(real),
-            _ => $"%!{verb}({TypeName(value)}={TemplateFunctions.Print(value)})",
+            _ => $"%!{verb}({TypeName(value)}={TemplateFunctions.Print(value, budget)})",
         };
         var signed = flags.Contains('+') || flags.Contains(' ');
         return signed && value is long or double && text.Length > 0 && (char.IsAsciiDigit(text[0]) || text == "Inf")

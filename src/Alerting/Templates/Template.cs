@@ -252,7 +252,14 @@ public sealed class Template
                 {
                     // {{else if}} is an if of its own inside the else, closed by the same end.
                     Take();
-                    return make(pipeline, then, [Scoped(() => ParseBranch(chained.At, make, word))]);
+                    if (++_depth > MaxDepth)
+                    {
+                        throw Fail(chained.At, $"more than {MaxDepth} levels of nesting");
+                    }
+
+                    var inner = Scoped(() => ParseBranch(chained.At, make, word));
+                    _depth--;
+                    return make(pipeline, then, [inner]);
                 }
 
                 Expect(TokenKind.Close, "else");
@@ -378,8 +385,13 @@ public sealed class Template
                 TokenKind.LeftParenthesis => ParseGroup(token.At),
                 _ => throw Fail(token.At, $"unexpected \"{token.Text}\" in operand"),
             };
-            while (Peek is { Kind: TokenKind.Field, Spaced: false } field)
+            for (var levels = 1; Peek is { Kind: TokenKind.Field, Spaced: false } field; levels++)
             {
+                if (levels > MaxDepth)
+                {
+                    throw Fail(field.At, $"more than {MaxDepth} fields of fields");
+                }
+
                 if (term is Term.Constant or Term.Function)
                 {
                     throw Fail(field.At, $"unexpected . after term \"{token.Text}\"");

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Templates;
 
@@ -74,13 +75,19 @@ public sealed class TemplateFunctions(
     /// <summary>Every name that a template may call.</summary>
     public static IReadOnlyCollection<string> Names => Arity.Keys;
 
-    /// <exception cref="TemplateFunctionException">Wrong number or kind of arguments, or the function failed.</exception>
-    internal object? Call(string name, IReadOnlyList<object?> arguments)
+    /// <exception cref="TemplateFunctionException">Wrong number or kind of arguments, the function failed, or the budget of the run is spent.</exception>
+    internal object? Call(string name, IReadOnlyList<object?> arguments, TemplateBudget budget)
     {
         var (least, most) = Arity[name];
         if (arguments.Count < least || arguments.Count > most)
         {
             throw new TemplateFunctionException($"wrong number of args: want {(least == most ? least : $"at least {least}")} got {arguments.Count}");
+        }
+
+        // Reading counts as well as making: what works on long texts again and again must come to an end, too.
+        foreach (var argument in arguments)
+        {
+            budget.Spend(argument is string text ? text.Length : 1);
         }
 
         return name switch
@@ -89,40 +96,40 @@ public sealed class TemplateFunctions(
             "len" => Length(arguments[0]),
             "index" => arguments.Skip(1).Aggregate(arguments[0], Index),
             "slice" => Slice(arguments),
-            "print" => PrintAll(arguments),
-            "println" => string.Join(' ', arguments.Select(Print)) + "\n",
-            "printf" => GoFormat.Printf(TextOf(arguments[0]), arguments.Skip(1).ToList()),
-            "html" => Html(PrintAll(arguments)),
-            "js" => System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(PrintAll(arguments)),
-            "urlquery" or "urlQueryEscape" => QueryEscape(PrintAll(arguments)),
+            "print" => PrintAll(arguments, budget),
+            "println" => PrintLine(arguments, budget),
+            "printf" => GoFormat.Printf(TextOf(arguments[0]), arguments.Skip(1).ToList(), budget),
+            "html" => budget.Take(Html(PrintAll(arguments, budget))),
+            "js" => budget.Take(System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(PrintAll(arguments, budget))),
+            "urlquery" or "urlQueryEscape" => budget.Take(QueryEscape(PrintAll(arguments, budget))),
             "eq" => arguments.Skip(1).Any(other => Same(arguments[0], other)),
             "ne" => !Same(arguments[0], arguments[1]),
             "lt" => Compare(arguments[0], arguments[1]) < 0,
             "le" => Compare(arguments[0], arguments[1]) <= 0,
             "gt" => Compare(arguments[0], arguments[1]) > 0,
             "ge" => Compare(arguments[0], arguments[1]) >= 0,
-            "query" => query(TextOf(arguments[0])).Select(found => Sample(found.Labels, found.Value)).ToList<object?>(),
+            "query" => Samples(query(TextOf(arguments[0])), budget),
             "first" => ListOf(arguments[0]) is [var first, ..] ? first : throw new TemplateFunctionException("first() called on vector with no elements"),
-            "label" => LabelOf(arguments[1], TextOf(arguments[0])),
+            "label" => LabelOf(arguments[1], TextOf(arguments[0]), budget),
             "value" => MapOf(arguments[0]).GetValueOrDefault("Value"),
-            "strvalue" => LabelOf(arguments[0], "__value__"),
-            "sortByLabel" => ListOf(arguments[1]).OrderBy(sample => LabelOf(sample, TextOf(arguments[0])), StringComparer.Ordinal).ToList(),
-            "args" => arguments.Select((value, index) => (value, index)).ToDictionary(pair => $"arg{pair.index}", pair => pair.value),
+            "strvalue" => LabelOf(arguments[0], "__value__", budget),
+            "sortByLabel" => ListOf(arguments[1]).OrderBy(sample => LabelOf(sample, TextOf(arguments[0]), budget), StringComparer.Ordinal).ToList(),
+            "args" => TemplateArguments.Of(arguments, budget),
             "safeHtml" => TextOf(arguments[0]),
             "match" => Pattern(TextOf(arguments[0])).IsMatch(TextOf(arguments[1])),
-            "reReplaceAll" => Replace(TextOf(arguments[0]), TextOf(arguments[1]), TextOf(arguments[2])),
+            "reReplaceAll" => Replace(TextOf(arguments[0]), TextOf(arguments[1]), TextOf(arguments[2]), budget),
             "title" => Title(TextOf(arguments[0])),
             "toUpper" => TextOf(arguments[0]).ToUpperInvariant(),
             "toLower" => TextOf(arguments[0]).ToLowerInvariant(),
-            "graphLink" => $"/graph?g0.expr={QueryEscape(TextOf(arguments[0]))}&g0.tab=0",
-            "tableLink" => $"/graph?g0.expr={QueryEscape(TextOf(arguments[0]))}&g0.tab=1",
+            "graphLink" => budget.Take($"/graph?g0.expr={QueryEscape(TextOf(arguments[0]))}&g0.tab=0"),
+            "tableLink" => budget.Take($"/graph?g0.expr={QueryEscape(TextOf(arguments[0]))}&g0.tab=1"),
             "stripPort" => StripPort(TextOf(arguments[0])),
             "stripDomain" => StripDomain(TextOf(arguments[0])),
             "humanize" => Humanize(NumberOf(arguments[0])),
             "humanize1024" => Humanize1024(NumberOf(arguments[0])),
             "humanizeDuration" => HumanizeDuration(NumberOf(arguments[0])),
             "humanizePercentage" => GoFormat.General(NumberOf(arguments[0]) * 100, 4) + "%",
-            "humanizeTimestamp" => NumberOf(arguments[0]) is var at && !double.IsFinite(at) ? GoFormat.General(at, 4) : Print(Time(at)),
+            "humanizeTimestamp" => NumberOf(arguments[0]) is var at && !double.IsFinite(at) ? GoFormat.General(at, 4) : Scalar(Time(at)),
             "toTime" => Time(NumberOf(arguments[0])),
             "toDuration" => Span(NumberOf(arguments[0])),
             "now" => now.ToUnixTimeMilliseconds() / 1000.0,
@@ -151,7 +158,28 @@ public sealed class TemplateFunctions(
     };
 
     /// <summary>As Go's <c>fmt.Print</c> writes it.</summary>
-    internal static string Print(object? value) => value switch
+    internal static string Print(object? value, TemplateBudget budget)
+    {
+        if (value is not (IReadOnlyDictionary<string, object?> or IReadOnlyList<object?>))
+        {
+            return Scalar(value);
+        }
+
+        var text = new TemplateText(budget);
+        Print(value, text);
+        return text.Taken();
+    }
+
+    /// <summary>For messages: what a value is, however long.</summary>
+    internal static string Shown(object? value) => value switch
+    {
+        string text => StorableText.Shorten(text, 100),
+        IReadOnlyDictionary<string, object?> => "a map",
+        IReadOnlyList<object?> => "a list",
+        _ => Scalar(value),
+    };
+
+    private static string Scalar(object? value) => value switch
     {
         null => "<no value>",
         bool flag => flag ? "true" : "false",
@@ -160,30 +188,69 @@ public sealed class TemplateFunctions(
         double real => GoFormat.Shortest(real),
         DateTimeOffset time => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture) + " +0000 UTC",
         TimeSpan span => GoFormat.Duration(span),
-        IReadOnlyDictionary<string, object?> map =>
-            $"map[{string.Join(' ', map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"{pair.Key}:{Print(pair.Value)}"))}]",
-        IReadOnlyList<object?> list => $"[{string.Join(' ', list.Select(Print))}]",
         _ => throw new TemplateFunctionException($"can't print a {value.GetType().Name}"),
     };
 
-    private static Dictionary<string, object?> Sample(IReadOnlyDictionary<string, string> labels, double value) =>
-        new() { ["Labels"] = Map(labels), ["Value"] = value };
+    // As deep as values can be made, see TemplateArguments. A value that holds another many times is as long as it is printed: the budget ends it.
+    private static void Print(object? value, TemplateText text)
+    {
+        switch (value)
+        {
+            case IReadOnlyDictionary<string, object?> map:
+                text.Append("map[");
+                foreach (var (index, (key, inner)) in map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Index())
+                {
+                    text.Append(index > 0 ? " " : "").Append(key).Append(":");
+                    Print(inner, text);
+                }
+
+                text.Append("]");
+                break;
+            case IReadOnlyList<object?> list:
+                text.Append("[");
+                foreach (var (index, inner) in list.Index())
+                {
+                    text.Append(index > 0 ? " " : "");
+                    Print(inner, text);
+                }
+
+                text.Append("]");
+                break;
+            default:
+                text.Append(Scalar(value));
+                break;
+        }
+    }
+
+    private static List<object?> Samples(IReadOnlyList<(IReadOnlyDictionary<string, string> Labels, double Value)> found, TemplateBudget budget)
+    {
+        budget.Spend(found.Sum(one => 1L + one.Labels.Count));
+        return [.. found.Select(one => new Dictionary<string, object?> { ["Labels"] = Map(one.Labels), ["Value"] = one.Value })];
+    }
 
     // Print puts spaces between operands when neither is text.
-    private static string PrintAll(IReadOnlyList<object?> values)
+    private static string PrintAll(IReadOnlyList<object?> values, TemplateBudget budget)
     {
-        var text = new StringBuilder();
+        var text = new TemplateText(budget);
         for (var index = 0; index < values.Count; index++)
         {
-            if (index > 0 && values[index] is not string && values[index - 1] is not string)
-            {
-                text.Append(' ');
-            }
-
-            text.Append(Print(values[index]));
+            text.Append(index > 0 && values[index] is not string && values[index - 1] is not string ? " " : "");
+            Print(values[index], text);
         }
 
-        return text.ToString();
+        return text.Taken();
+    }
+
+    private static string PrintLine(IReadOnlyList<object?> values, TemplateBudget budget)
+    {
+        var text = new TemplateText(budget);
+        foreach (var (index, value) in values.Index())
+        {
+            text.Append(index > 0 ? " " : "");
+            Print(value, text);
+        }
+
+        return text.Append("\n").Taken();
     }
 
     private static long Length(object? value) => value switch
@@ -191,7 +258,7 @@ public sealed class TemplateFunctions(
         string text => Encoding.UTF8.GetByteCount(text),
         IReadOnlyDictionary<string, object?> map => map.Count,
         IReadOnlyList<object?> list => list.Count,
-        _ => throw new TemplateFunctionException($"len of {Print(value)}"),
+        _ => throw new TemplateFunctionException($"len of {Shown(value)}"),
     };
 
     private static object? Index(object? of, object? key) => (of, key) switch
@@ -200,7 +267,7 @@ public sealed class TemplateFunctions(
         (IReadOnlyList<object?> list, long at) => at >= 0 && at < list.Count ? list[(int)at] : throw new TemplateFunctionException($"index out of range: {at}"),
         (string text, long at) => Encoding.UTF8.GetBytes(text) is var bytes && at >= 0 && at < bytes.Length
             ? (long)bytes[at] : throw new TemplateFunctionException($"index out of range: {at}"),
-        _ => throw new TemplateFunctionException($"can't index {Print(of)} with {Print(key)}"),
+        _ => throw new TemplateFunctionException($"can't index {Shown(of)} with {Shown(key)}"),
     };
 
     private static object Slice(IReadOnlyList<object?> arguments)
@@ -217,7 +284,7 @@ public sealed class TemplateFunctions(
         {
             string text => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text), (int)from, (int)(to - from)),
             IReadOnlyList<object?> list => list.Skip((int)from).Take((int)(to - from)).ToList(),
-            _ => throw new TemplateFunctionException($"can't slice {Print(arguments[0])}"),
+            _ => throw new TemplateFunctionException($"can't slice {Shown(arguments[0])}"),
         };
     }
 
@@ -239,18 +306,18 @@ public sealed class TemplateFunctions(
         _ => throw new TemplateFunctionException("incompatible types for comparison"),
     };
 
-    private static string LabelOf(object? sample, string name) =>
-        MapOf(sample).GetValueOrDefault("Labels") is IReadOnlyDictionary<string, object?> labels && labels.TryGetValue(name, out var value) ? Print(value) : "";
+    private static string LabelOf(object? sample, string name, TemplateBudget budget) =>
+        MapOf(sample).GetValueOrDefault("Labels") is IReadOnlyDictionary<string, object?> labels && labels.TryGetValue(name, out var value) ? Print(value, budget) : "";
 
     private static IReadOnlyDictionary<string, object?> MapOf(object? value) =>
-        value as IReadOnlyDictionary<string, object?> ?? throw new TemplateFunctionException($"wants a sample, got {Print(value)}");
+        value as IReadOnlyDictionary<string, object?> ?? throw new TemplateFunctionException($"wants a sample, got {Shown(value)}");
 
     private static IReadOnlyList<object?> ListOf(object? value) =>
-        value as IReadOnlyList<object?> ?? throw new TemplateFunctionException($"wants the result of a query, got {Print(value)}");
+        value as IReadOnlyList<object?> ?? throw new TemplateFunctionException($"wants the result of a query, got {Shown(value)}");
 
-    private static string TextOf(object? value) => value as string ?? throw new TemplateFunctionException($"wrong type for value; expected string; got {Print(value)}");
+    private static string TextOf(object? value) => value as string ?? throw new TemplateFunctionException($"wrong type for value; expected string; got {Shown(value)}");
 
-    private static long WholeOf(object? value) => value is long whole ? whole : throw new TemplateFunctionException($"wrong type for value; expected integer; got {Print(value)}");
+    private static long WholeOf(object? value) => value is long whole ? whole : throw new TemplateFunctionException($"wrong type for value; expected integer; got {Shown(value)}");
 
     private static double NumberOf(object? value) => value switch
     {
@@ -258,7 +325,7 @@ public sealed class TemplateFunctions(
         long whole => whole,
         TimeSpan span => span.TotalSeconds,
         string text when PrometheusNumber(text) is { } number => number,
-        _ => throw new TemplateFunctionException($"can't convert {Print(value)} to float"),
+        _ => throw new TemplateFunctionException($"can't convert {Shown(value)} to float"),
     };
 
     private static double? PrometheusNumber(string text) => text switch
@@ -281,13 +348,24 @@ public sealed class TemplateFunctions(
         }
     }
 
-    private static string Replace(string pattern, string replacement, string text)
+    private static string Replace(string pattern, string replacement, string text, TemplateBudget budget)
     {
         var regex = Pattern(pattern);
-        // Go reads $1x as the group "1x", .NET as group 1 and an x: what is meant is spelled out for .NET.
-        var spelled = Regex.Replace(replacement, @"\$(?:\$|(\w+)|\{(\w+)\})", found =>
-            found.Value == "$$" ? "$$" : regex.GetGroupNames().Contains(found.Groups[1].Value + found.Groups[2].Value) ? $"${{{found.Groups[1].Value}{found.Groups[2].Value}}}" : "");
-        return regex.Replace(text, spelled);
+        var names = regex.GetGroupNames().ToHashSet();
+        var references = 0;
+        // Go reads $1x as the group "1x", .NET as group 1 and an x; a $ before anything else is itself in Go, and may be the whole text in
+        // .NET. What is meant is spelled out for .NET.
+        var spelled = Regex.Replace(replacement, @"\$(?:\$|(\w+)|\{(\w+)\})?", found =>
+        {
+            var name = found.Groups[1].Value + found.Groups[2].Value;
+            references += name.Length > 0 ? 1 : 0;
+            return name.Length == 0 ? "$$" : names.Contains(name) ? $"${{{name}}}" : "";
+        });
+        return regex.Replace(text, found =>
+        {
+            budget.Spend(replacement.Length + (long)references * found.Length);
+            return found.Result(spelled);
+        });
     }
 
     private static string Title(string text)

@@ -1,27 +1,36 @@
 using System.Collections;
+using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.RegularExpressions;
+using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Templates;
 
 /// <summary>
 /// One run of a template over one alert. Values are those that templates know: null, bool, long, double, string, lists
 /// (<see cref="IReadOnlyList{T}"/> of object) and maps from text (<see cref="IReadOnlyDictionary{TKey, TValue}"/> to object, printed in
-/// order of their keys; a missing key is the empty text, as Prometheus sets <c>missingkey=zero</c>). Bounded in output and steps.
+/// order of their keys; a missing key is the empty text, as Prometheus sets <c>missingkey=zero</c>). Bounded in output, in steps, in depth,
+/// and in what it reads and makes on its way: templates come from people of one realm and run in the process that alerts all of them.
 /// </summary>
 public sealed class TemplateRun
 {
-    private const int MaxDepth = 100;
+    private const int MaxCalls = 100;
+
+    // Of the walk itself: calls times what is nested in each. A stack that overflows ends the process, and nothing can catch it.
+    private const int MaxLevels = 1_000;
 
     private readonly Template _template;
     private readonly TemplateFunctions _functions;
     private readonly StringBuilder _output = new();
     private readonly int _maxLength;
+    private readonly TemplateBudget _budget;
     private int _steps;
-    private int _depth;
+    private int _calls;
+    private int _levels;
 
-    private TemplateRun(Template template, TemplateFunctions functions, int maxLength, int maxSteps)
+    private TemplateRun(Template template, TemplateFunctions functions, int maxLength, int maxSteps, int maxWork)
     {
+        _budget = new TemplateBudget(maxWork);
         _template = template;
         _functions = functions;
         _maxLength = maxLength;
@@ -36,10 +45,11 @@ public sealed class TemplateRun
     }
 
     /// <param name="maxLength">Characters of output at most.</param>
+    /// <param name="maxWork">Characters that all its functions may read and make, at most.</param>
     /// <exception cref="TemplateException">A function failed, a type does not fit, or a bound was passed.</exception>
-    public static string Expand(Template template, AlertValues values, TemplateFunctions functions, int maxLength = 65_536, int maxSteps = 100_000)
+    public static string Expand(Template template, AlertValues values, TemplateFunctions functions, int maxLength = 65_536, int maxSteps = 100_000, int maxWork = 1_000_000)
     {
-        var run = new TemplateRun(template, functions, maxLength, maxSteps);
+        var run = new TemplateRun(template, functions, maxLength, maxSteps, maxWork);
         var dot = values.ToMap();
         var scope = new Scope(null);
         scope.Declare("$", dot);
@@ -48,10 +58,19 @@ public sealed class TemplateRun
         scope.Declare("$externalURL", dot["ExternalURL"]);
         scope.Declare("$value", dot["Value"]);
         run.Walk(template.Body, dot, scope);
-        return run._output.ToString();
+        // A function may have cut a pair of surrogates in two.
+        return StorableText.Clean(run._output.ToString());
     }
 
     private Flow Walk(List<Node> nodes, object? dot, Scope scope)
+    {
+        Enter(nodes is [var first, ..] ? first.At : 0);
+        var flow = WalkNodes(nodes, dot, scope);
+        _levels--;
+        return flow;
+    }
+
+    private Flow WalkNodes(List<Node> nodes, object? dot, Scope scope)
     {
         foreach (var node in nodes)
         {
@@ -67,7 +86,7 @@ public sealed class TemplateRun
                         var value = Evaluate(action.Pipeline, dot, scope);
                         if (action.Pipeline.Variables.Count == 0)
                         {
-                            Write(action.At, TemplateFunctions.Print(value));
+                            Write(action.At, Print(action.At, value));
                         }
 
                         break;
@@ -143,7 +162,7 @@ public sealed class TemplateRun
         IReadOnlyDictionary<string, object?> map => map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => ((object?)pair.Key, pair.Value)),
         IReadOnlyList<object?> list => list.Select((element, index) => ((object?)(long)index, element)),
         long count => Count(count),
-        _ => throw Fail(at, $"range can't iterate over {TemplateFunctions.Print(over)}"),
+        _ => throw Fail(at, $"range can't iterate over {TemplateFunctions.Shown(over)}"),
     };
 
     private static IEnumerable<(object? Key, object? Element)> Count(long count)
@@ -157,9 +176,9 @@ public sealed class TemplateRun
 
     private void Call(int at, string name, object? argument)
     {
-        if (++_depth > MaxDepth)
+        if (++_calls > MaxCalls)
         {
-            throw Fail(at, $"the template \"{name}\" calls itself more than {MaxDepth} levels deep");
+            throw Fail(at, $"the template \"{name}\" calls itself more than {MaxCalls} levels deep");
         }
 
         if (!_template.Defined.TryGetValue(name, out var body))
@@ -176,7 +195,7 @@ public sealed class TemplateRun
         }
 
         Walk(body, argument, scope);
-        _depth--;
+        _calls--;
     }
 
     private object? Evaluate(Pipeline pipeline, object? dot, Scope scope)
@@ -192,6 +211,7 @@ public sealed class TemplateRun
 
     private object? EvaluateCommands(Pipeline pipeline, object? dot, Scope scope)
     {
+        Enter(pipeline.At);
         object? value = null;
         for (var index = 0; index < pipeline.Commands.Count; index++)
         {
@@ -204,6 +224,7 @@ public sealed class TemplateRun
                     : throw Fail(command.At, "can't give arguments to what is no function");
         }
 
+        _levels--;
         return value;
     }
 
@@ -235,7 +256,7 @@ public sealed class TemplateRun
         arguments.AddRange(piped ?? []);
         try
         {
-            return function.Name == "tmpl" ? Nested(function.At, arguments) : _functions.Call(function.Name, arguments);
+            return function.Name == "tmpl" ? Nested(function.At, arguments) : _functions.Call(function.Name, arguments, _budget);
         }
         catch (Exception error) when (error is TemplateFunctionException or ArithmeticException or ArgumentException or FormatException or InvalidCastException or RegexMatchTimeoutException)
         {
@@ -256,7 +277,7 @@ public sealed class TemplateRun
         Call(at, name, arguments.Count > 1 ? arguments[1] : null);
         var text = _output.ToString(before, _output.Length - before);
         _output.Length = before;
-        return text;
+        return _budget.Take(text);
     }
 
     private object? Evaluate(Term term, object? dot, Scope scope) => term switch
@@ -275,7 +296,7 @@ public sealed class TemplateRun
         IReadOnlyDictionary<string, object?> map => map.TryGetValue(field.Name, out var value) ? value
             : map is AlertMap ? throw Fail(field.At, $"can't evaluate field {field.Name}") : "",
         null => throw Fail(field.At, $"nil pointer evaluating .{field.Name}"),
-        _ => throw Fail(field.At, $"can't evaluate field {field.Name} in {TemplateFunctions.Print(of)}"),
+        _ => throw Fail(field.At, $"can't evaluate field {field.Name} in {TemplateFunctions.Shown(of)}"),
     };
 
     private void Write(int at, string text)
@@ -286,6 +307,26 @@ public sealed class TemplateRun
         }
 
         _output.Append(text);
+    }
+
+    private string Print(int at, object? value)
+    {
+        try
+        {
+            return TemplateFunctions.Print(value, _budget);
+        }
+        catch (TemplateFunctionException error)
+        {
+            throw Fail(at, error.Message);
+        }
+    }
+
+    private void Enter(int at)
+    {
+        if (++_levels > MaxLevels || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw Fail(at, "the template is nested too deeply");
+        }
     }
 
     private void Step(int at)
@@ -351,4 +392,79 @@ internal sealed class AlertMap(Dictionary<string, object?> fields) : IReadOnlyDi
     public IEnumerator<KeyValuePair<string, object?>> GetEnumerator() => fields.GetEnumerator();
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+}
+
+/// <summary>What a run may still read and make, in characters.</summary>
+internal sealed class TemplateBudget(int characters)
+{
+    public long Left { get; private set; } = characters;
+
+    /// <exception cref="TemplateFunctionException">More than is left.</exception>
+    public void Spend(long size)
+    {
+        Left -= size;
+        if (Left < 0)
+        {
+            throw Spent();
+        }
+    }
+
+    /// <summary>The same text, paid for.</summary>
+    public string Take(string text)
+    {
+        Spend(text.Length);
+        return text;
+    }
+
+    public TemplateFunctionException Spent() => new($"the template works on more than {characters} characters");
+}
+
+/// <summary>Text in the making: it fails where it would become longer than the budget, not after it did.</summary>
+internal sealed class TemplateText(TemplateBudget budget)
+{
+    private readonly StringBuilder _text = new();
+
+    public TemplateText Append(string text)
+    {
+        if (_text.Length + (long)text.Length > budget.Left)
+        {
+            throw budget.Spent();
+        }
+
+        _text.Append(text);
+        return this;
+    }
+
+    /// <summary>What was made, paid for.</summary>
+    public string Taken() => budget.Take(_text.ToString());
+}
+
+/// <summary>What <c>args</c> makes, the only value that can hold others without end; so it knows how deep it is, and is not made deeper than can be printed.</summary>
+internal sealed class TemplateArguments : Dictionary<string, object?>
+{
+    private const int MaxDepth = 50;
+
+    // Lists of samples, which hold labels.
+    private const int DepthOfOthers = 3;
+
+    private int Depth { get; init; }
+
+    /// <exception cref="TemplateFunctionException">The values are nested too deeply.</exception>
+    public static TemplateArguments Of(IReadOnlyList<object?> values, TemplateBudget budget)
+    {
+        var depth = 1 + values.Select(value => value is TemplateArguments inner ? inner.Depth : DepthOfOthers).DefaultIfEmpty(0).Max();
+        if (depth > MaxDepth)
+        {
+            throw new TemplateFunctionException($"args in args more than {MaxDepth - DepthOfOthers} levels deep");
+        }
+
+        budget.Spend(16L * values.Count);
+        var made = new TemplateArguments { Depth = depth };
+        foreach (var (index, value) in values.Index())
+        {
+            made[$"arg{index}"] = value;
+        }
+
+        return made;
+    }
 }

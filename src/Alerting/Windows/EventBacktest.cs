@@ -61,7 +61,7 @@ public sealed class EventBacktest(IMetricsClient metrics, WindowOptions options,
     {
         var errors = new Dictionary<string, string[]>();
         var (now, to) = (clock.GetUtcNow(), body.To ?? clock.GetUtcNow());
-        if (body.From is not { } from || from >= to)
+        if (body.From is not { Year: >= 1970 } from || from >= to || to.Year >= 9000)
         {
             from = to;
             errors["from"] = ["A time before \"to\", for example 2026-03-01T09:15:00Z."];

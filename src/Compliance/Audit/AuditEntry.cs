@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using Platform.Contracts;
+using Platform.ServiceDefaults;
 
 namespace Platform.Compliance.Audit;
 
@@ -115,20 +116,7 @@ public sealed record AuditEntry(
         || detail.EndsWith("_ip_address", StringComparison.Ordinal) || detail.EndsWith("_phone", StringComparison.Ordinal);
 
     // PostgreSQL's text cannot hold U+0000, canonical JSON no half of a surrogate pair: neither may stop a record from being kept.
-    private static string Bounded(string? text, int longest)
-    {
-        text ??= "";
-        var clean = string.Create(Math.Min(text.Length, longest), text, static (span, source) =>
-        {
-            for (var i = 0; i < span.Length; i++)
-            {
-                var whole = char.IsHighSurrogate(source[i]) ? i + 1 < span.Length && char.IsLowSurrogate(source[i + 1])
-                    : !char.IsLowSurrogate(source[i]) || (i > 0 && char.IsHighSurrogate(source[i - 1]));
-                span[i] = whole && source[i] != '\0' ? source[i] : '\uFFFD';
-            }
-        });
-        return text.Length <= longest ? clean : clean[..^1] + '…';
-    }
+    private static string Bounded(string? text, int longest) => StorableText.Shorten(StorableText.Clean(text ?? ""), longest);
 }
 
 internal static class Time

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Platform.Contracts;
+using Platform.ServiceDefaults;
 
 namespace Platform.Health.Checks;
 
@@ -96,8 +97,8 @@ public sealed partial class CheckLoop(Check check, CheckStore store, HealthMetri
     private CheckResult Result(DateTimeOffset at, TimeSpan latency, ProbeAnswer answer)
     {
         var state = answer.State == HealthState.Unhealthy ? check.WhenFailing : answer.State;
-        var reason = answer.Reason.Length <= LongestReason ? answer.Reason : answer.Reason[..LongestReason];
-        return new(at, state, latency, reason.ReplaceLineEndings(" ").Replace('\0', ' '), answer.Details);
+        var reason = StorableText.Clean(StorableText.Cut(answer.Reason, LongestReason)).ReplaceLineEndings(" ");
+        return new(at, state, latency, reason, answer.Details);
     }
 
     private Task WaitAsync(CancellationToken ct)

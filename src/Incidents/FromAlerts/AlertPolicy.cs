@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Platform.Contracts;
 using Platform.Incidents.Lifecycle;
+using Platform.ServiceDefaults;
 
 namespace Platform.Incidents.FromAlerts;
 
@@ -94,7 +95,7 @@ public static class AlertPolicy
     /// <summary>A key that fits an index: long ones keep their beginning, for people, and a hash, for identity.</summary>
     public static string GroupKey(string key) => key.Length <= 400
         ? Timeline.NewEntry.Bounded(key, 400)
-        : $"{Timeline.NewEntry.Bounded(key[..300], 300)}#{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))}";
+        : $"{Timeline.NewEntry.Bounded(StorableText.Cut(key, 300), 300)}#{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))}";
 
     // A summary often says how much and where, and leaves it to the name to say what.
     private static string Title(AlertFired alert) =>

@@ -46,7 +46,7 @@ public sealed class IncidentInput
 
         foreach (var property in body.EnumerateObject().Where(property => !fields.Contains(property.Name) && !ReadOnly.Contains(property.Name)).Take(20))
         {
-            var name = property.Name.Length <= 50 ? property.Name : property.Name[..50];
+            var name = StorableText.Cut(property.Name, 50);
             _errors[name] = [$"Unknown field. Known here: {string.Join(", ", fields)}."];
         }
     }

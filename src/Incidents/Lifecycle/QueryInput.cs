@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Platform.ServiceDefaults;
 
 namespace Platform.Incidents.Lifecycle;
 
@@ -76,7 +77,7 @@ public sealed class QueryInput
     }
 
     public void Fail(string name, string found, string expected) =>
-        Errors[name] = [$"Found \"{(found.Length <= 50 ? found : found[..50])}\", expected {expected}."];
+        Errors[name] = [$"Found \"{StorableText.Cut(found, 50)}\", expected {expected}."];
 }
 
 /// <summary>A place in the list of incidents as text: opaque to clients, and nothing but a place.</summary>

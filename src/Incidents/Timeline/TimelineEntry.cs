@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Platform.ServiceDefaults;
 
 namespace Platform.Incidents.Timeline;
 
@@ -57,10 +58,6 @@ public sealed record NewEntry(
     /// <summary>The same for the same key, so that a second delivery finds the first.</summary>
     public Guid Id => new(SHA256.HashData(Encoding.UTF8.GetBytes($"{Kind}|{Key}")).AsSpan(0, 16), bigEndian: true);
 
-    /// <summary>Fit to be stored: no longer than <paramref name="longest"/>, and without the one character that PostgreSQL cannot keep.</summary>
-    public static string Bounded(string text, int longest)
-    {
-        var clean = text.Replace("\0", "", StringComparison.Ordinal);
-        return clean.Length <= longest ? clean : $"{clean[..(longest - 1)]}…";
-    }
+    /// <summary>Fit to be stored: no longer than <paramref name="longest"/>, and without what PostgreSQL cannot keep.</summary>
+    public static string Bounded(string text, int longest) => StorableText.Shorten(StorableText.Clean(text.Replace("\0", "", StringComparison.Ordinal)), longest);
 }

@@ -3,6 +3,7 @@ using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
+using Platform.ServiceDefaults;
 
 namespace Platform.Metrics.Events;
 
@@ -511,7 +512,7 @@ public sealed class EventParser(EventOptions options)
             _messageWriter.Flush();
         }
 
-        private static string Shorten(string text) => text.Length <= 64 ? text : text[..64] + "…";
+        private static string Shorten(string text) => StorableText.Shorten(text, 65);
 
         private static string Describe(JsonTokenType token) => token switch
         {

@@ -19,7 +19,7 @@ public sealed class RuleFileTests
     [InlineData("groups:\n  - name: a\n    rules: []\n", "line 2, group \"a\": a group needs at least one rule.")]
     [InlineData("groups:\n  - name: a\n    interval: 0s\n    rules: [{alert: X, expr: up}]\n", "line 2, group \"a\": interval \"0s\" is no duration from 1s to 1d; write it like 30s or 1m.")]
     [InlineData("groups:\n  - name: a\n    rules: [{alert: X, expr: up}]\n  - name: a\n    rules: [{alert: X, expr: up}]\n", "line 4, group \"a\": the name is used twice in the file.")]
-    [InlineData("groups:\n  [", "line 3, file: this is no YAML: While parsing a node, did not find expected node content.")]
+    [InlineData("groups:\n  [", "line 3, file: this YAML is not taken: While parsing a node, did not find expected node content.")]
     public void A_wrong_file_says_where(string yaml, string expected)
     {
         var faults = new List<RuleFault>();
