@@ -70,7 +70,7 @@ public sealed class HostileTextTests
     [InlineData("""{"labels":{"alertname":"A"},"generatorURL":"\ud800"}""")]
     public void Half_of_a_character_is_a_fault_of_the_alert_that_has_it(string json)
     {
-        var (alert, fault) = PushedAlert.Read(JsonElement.Parse(json), "[0]", null, Noon);
+        var (alert, fault) = PushedAlert.Read(JsonElement.Parse(json), "[0]", null, 65_536, Noon);
 
         Assert.Null(alert);
         Assert.StartsWith("[0]", fault, StringComparison.Ordinal);

@@ -163,6 +163,10 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
     public Task<Alert?> FindForChangeAsync(NpgsqlTransaction tx, Guid id, CancellationToken ct) =>
         tx.FindAsync($"select {Columns} from alerts where id = {id} for update", Read, ct);
 
+    /// <summary>The platform's own open alert of a label set; a pushed one is another.</summary>
+    public Task<Alert?> FindOpenAsync(NpgsqlTransaction tx, string realm, string fingerprint, CancellationToken ct) =>
+        tx.FindAsync($"select {Columns} from alerts where realm = {realm} and fingerprint = {fingerprint} and source <> 'api' and state <> 'resolved'", Read, ct);
+
     /// <summary>The newest alert of a group, open or not.</summary>
     public Task<Alert?> FindLatestOfGroupAsync(NpgsqlTransaction tx, string realm, string groupKey, CancellationToken ct) =>
         tx.FindAsync($"select {Columns} from alerts where realm = {realm} and group_key = {Alert.BoundKey(groupKey)} order by fired_at desc, id desc limit 1 for update", Read, ct);
@@ -186,7 +190,15 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
     public async Task<AlertCounts> CountAsync(string? realm, CancellationToken ct)
     {
         Sql where = $"state <> 'resolved'";
-        where = realm is not null ? $"{where} and realm = {realm}" : $"{where} and realm <> {Canary.Realm}";
+        if (realm is not null)
+        {
+            where = $"{where} and realm = {realm}";
+        }
+        else
+        {
+            where = $"{where} and realm <> {Canary.Realm}";
+        }
+
         return (await db.FindAsync($"select count(*) from alerts where {where}", row => new AlertCounts(row.GetInt64(0)), ct))!;
     }
 

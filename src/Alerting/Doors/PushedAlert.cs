@@ -89,7 +89,7 @@ public sealed record PushedAlert(
     {
         try
         {
-            return ReadWhole(json, place, timeout, now);
+            return ReadWhole(json, place, timeout, longest, now);
         }
         catch (InvalidOperationException)
         {
@@ -98,7 +98,7 @@ public sealed record PushedAlert(
         }
     }
 
-    private static (PushedAlert? Alert, string? Fault) ReadWhole(JsonElement json, string place, TimeSpan? timeout, DateTimeOffset now)
+    private static (PushedAlert? Alert, string? Fault) ReadWhole(JsonElement json, string place, TimeSpan? timeout, int longest, DateTimeOffset now)
     {
         if (json.ValueKind != JsonValueKind.Object)
         {

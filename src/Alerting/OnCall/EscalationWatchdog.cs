@@ -138,7 +138,7 @@ public sealed partial class EscalationWatchdog(
             null,
             now,
             now,
-            new AlertReason(null, null, Seen: what, Condition: $"each step of the policy {escalation.PolicyName} is taken when it is due"));
+            new AlertReason(null, null, Seen: what, Condition: $"each step of the policy {policy} is taken when it is due"));
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         if (await alerts.FireAsync(tx, alert, ct) == alert.Id)
