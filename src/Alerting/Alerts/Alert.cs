@@ -107,7 +107,7 @@ public sealed record Alert(
     string GeneratorUrl = "",
     DateTimeOffset? ExpiresAt = null,
     DateTimeOffset? AcknowledgedUntil = null,
-    IReadOnlyList<Suppression>? SuppressedBy = null)
+    IReadOnlyList<Suppression>? SuppressedBy = null) : IOfRealm
 {
     /// <summary>Longest group key in bytes of UTF-8: databases have indexes over it, here and in Incidents.</summary>
     public const int LongestKey = 1_000;

@@ -155,14 +155,9 @@ public static class AlertsApi
 
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await alerts.FindForChangeAsync(tx, id, ct) is not { } alert)
+        if (!caller.MayChange(await alerts.FindForChangeAsync(tx, id, ct), out var alert, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(alert.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (alert.Acknowledge(new AlertAct(caller.Subject, now, body?.Reason), until) is not { } acknowledged)
@@ -188,14 +183,9 @@ public static class AlertsApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await alerts.FindForChangeAsync(tx, id, ct) is not { } alert)
+        if (!caller.MayChange(await alerts.FindForChangeAsync(tx, id, ct), out var alert, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(alert.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         var resolved = alert.Resolve(new AlertAct(caller.Subject, now, body?.Reason), now);

@@ -38,7 +38,7 @@ public static class ChannelKinds
 
 /// <summary>A place where notifications go. Receivers name channels; within a realm a name is taken once, and hides the same name of realm <c>*</c>.</summary>
 /// <param name="Fields">What <see cref="ChannelFields"/> lists for the kind, secrets included and in the clear: this record is never serialized, see <see cref="ChannelView"/>.</param>
-public sealed record Channel(Guid Id, string Realm, string Name, ChannelKind Kind, IReadOnlyDictionary<string, string> Fields)
+public sealed record Channel(Guid Id, string Realm, string Name, ChannelKind Kind, IReadOnlyDictionary<string, string> Fields) : IOfRealm
 {
     /// <summary>Notifications in a minute; 0 for no limit, null for the default of the kind.</summary>
     public int? RatePerMinute { get; init; }

@@ -138,14 +138,9 @@ public static class ChannelsApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await channels.FindForChangeAsync(tx, id, ct) is not { } old)
+        if (!caller.MayChange(await channels.FindForChangeAsync(tx, id, ct), out var old, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(old.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (body.Version is { } from && from != old.Version)
@@ -181,14 +176,9 @@ public static class ChannelsApi
         // Nobody begins to name it meanwhile. In the order of everybody who holds both, and before the row.
         await RoutingStore.LockForChangeAsync(tx, ct);
         await OnCallStore.LockForChangeAsync(tx, ct);
-        if (await channels.FindForChangeAsync(tx, id, ct) is not { } channel)
+        if (!caller.MayChange(await channels.FindForChangeAsync(tx, id, ct), out var channel, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(channel.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (await channels.UsersOfAsync(tx, channel, ct) is { Count: > 0 } users)

@@ -12,7 +12,7 @@ using Platform.ServiceDefaults;
 namespace Platform.Alerting.Doors;
 
 /// <summary>A routing key of PagerDuty senders, without the key itself.</summary>
-public sealed record IntegrationKey(Guid Id, string Realm, string Name, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset? LastUsedAt, DateTimeOffset? RevokedAt);
+public sealed record IntegrationKey(Guid Id, string Realm, string Name, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset? LastUsedAt, DateTimeOffset? RevokedAt) : IOfRealm;
 
 /// <param name="RoutingKey">Shown this once; only its hash is kept.</param>
 public sealed record NewIntegrationKey(Guid Id, string Realm, string Name, string RoutingKey);
@@ -89,14 +89,9 @@ public static class IntegrationKeysApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await keys.FindForChangeAsync(tx, id, ct) is not { } key)
+        if (!caller.MayChange(await keys.FindForChangeAsync(tx, id, ct), out var key, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(key.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         // A second time changes nothing and leaves no second record.

@@ -33,7 +33,7 @@ public sealed record Attempt(int Number, DateTimeOffset At, double DurationMs, i
 /// <param name="Reason">Why it was written, in words.</param>
 public sealed record Notification(
     Guid Id, IReadOnlyList<Guid> AlertIds, string Realm, string GroupKey, string Channel, string Kind, NotificationStatus Status, string Receiver, string Reason, NotificationState State,
-    DateTimeOffset? NextAttemptAt, DateTimeOffset CreatedAt, IReadOnlyList<Attempt> Attempts);
+    DateTimeOffset? NextAttemptAt, DateTimeOffset CreatedAt, IReadOnlyList<Attempt> Attempts) : IOfRealm;
 
 /// <summary>What a list of notifications is narrowed to; null means any.</summary>
 /// <param name="Text">Somewhere in what is said, or in what a receiver answered. No index serves it: see <paramref name="SearchAtMost"/>.</param>

@@ -91,14 +91,9 @@ public static class NotificationsApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await notifications.FindForChangeAsync(tx, id, ct) is not { } notification)
+        if (!caller.MayChange(await notifications.FindForChangeAsync(tx, id, ct), out var notification, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(notification.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (notification.State != NotificationState.Failed)

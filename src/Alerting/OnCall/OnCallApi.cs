@@ -149,14 +149,9 @@ public static class OnCallApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await OnCallStore.LockForChangeAsync(tx, ct);
-        if (await OnCallStore.FindForChangeAsync(tx, TBody.Kind, id, ct) is not { } old)
+        if (!caller.MayChange(await OnCallStore.FindForChangeAsync(tx, TBody.Kind, id, ct), out var old, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(old.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         var faults = new Faults();
@@ -198,14 +193,9 @@ public static class OnCallApi
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RoutingStore.LockForChangeAsync(tx, ct);
         await OnCallStore.LockForChangeAsync(tx, ct);
-        if (await OnCallStore.FindForChangeAsync(tx, kind, id, ct) is not { } plan)
+        if (!caller.MayChange(await OnCallStore.FindForChangeAsync(tx, kind, id, ct), out var plan, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(plan.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         var users = await OnCallStore.NamedByAsync(tx, plan, ct);
@@ -296,14 +286,9 @@ public static class OnCallApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await OnCallStore.LockForChangeAsync(tx, ct);
-        if (await OnCallStore.FindForChangeAsync(tx, PlanKind.Schedule, id, ct) is not { } plan)
+        if (!caller.MayChange(await OnCallStore.FindForChangeAsync(tx, PlanKind.Schedule, id, ct), out var plan, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(plan.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         var faults = new Faults();
@@ -336,14 +321,9 @@ public static class OnCallApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await OnCallStore.LockForChangeAsync(tx, ct);
-        if (await OnCallStore.FindForChangeAsync(tx, PlanKind.Schedule, id, ct) is not { } plan)
+        if (!caller.MayChange(await OnCallStore.FindForChangeAsync(tx, PlanKind.Schedule, id, ct), out var plan, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(plan.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (!await OnCallStore.EndOverrideAsync(tx, id, number, now, ct))

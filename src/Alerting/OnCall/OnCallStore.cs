@@ -41,7 +41,7 @@ public enum PlanKind
 /// <param name="Document">An <see cref="OnCallUser"/>, <see cref="Schedule"/> or <see cref="EscalationPolicy"/>, by <paramref name="Kind"/>.</param>
 /// <param name="Version">Grows with each change.</param>
 public sealed record Plan(
-    Guid Id, string Realm, PlanKind Kind, string Name, string Document, int Version, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt)
+    Guid Id, string Realm, PlanKind Kind, string Name, string Document, int Version, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt) : IOfRealm
 {
     public T As<T>() => JsonSerializer.Deserialize<T>(Document, WireJson.Options)!;
 }

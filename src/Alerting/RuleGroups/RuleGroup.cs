@@ -74,7 +74,7 @@ public sealed record RuleGroup(
     string CreatedBy,
     DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt,
-    int Version)
+    int Version) : IOfRealm
 {
     /// <summary>Whether both make the same alerts and series at the same times.</summary>
     public bool MeansTheSame(RuleGroup other) => RuleGroupText.Of(this).Equals(RuleGroupText.Of(other));

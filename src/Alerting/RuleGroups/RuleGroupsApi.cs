@@ -167,14 +167,14 @@ public static class RuleGroupsApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleGroupStore.LockForChangeAsync(tx, ct);
-        if (await RuleGroupStore.FindAsync(tx, id, ct) is not { } old)
-        {
-            return TypedResults.NotFound();
-        }
-
-        if (Refusal(old, caller) is { } refusal)
+        if (!caller.MayChange(await RuleGroupStore.FindAsync(tx, id, ct), out var old, out var refusal))
         {
             return refusal;
+        }
+
+        if (old.File.Length > 0)
+        {
+            return KeptInFile(old);
         }
 
         var group = texts.Count == 1 ? RuleGroupCheck.Check(texts[0], old.Realm, "", old, old.CreatedBy, now, options, faults) : null;
@@ -213,14 +213,14 @@ public static class RuleGroupsApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleGroupStore.LockForChangeAsync(tx, ct);
-        if (await RuleGroupStore.FindAsync(tx, id, ct) is not { } group)
-        {
-            return TypedResults.NotFound();
-        }
-
-        if (Refusal(group, caller) is { } refusal)
+        if (!caller.MayChange(await RuleGroupStore.FindAsync(tx, id, ct), out var group, out var refusal))
         {
             return refusal;
+        }
+
+        if (group.File.Length > 0)
+        {
+            return KeptInFile(group);
         }
 
         await changes.DeleteAsync(tx, group, now, ct);
@@ -300,10 +300,8 @@ public static class RuleGroupsApi
             : field;
     }
 
-    private static ProblemHttpResult? Refusal(RuleGroup group, Caller caller) =>
-        !caller.Reaches(group.Realm) ? Access.ForeignRealm()
-        : group.File.Length > 0 ? TypedResults.Problem($"The group comes from the rule file {group.File}. Change the file; the platform follows it.", statusCode: StatusCodes.Status409Conflict, title: "The group is kept in a file")
-        : null;
+    private static ProblemHttpResult KeptInFile(RuleGroup group) =>
+        TypedResults.Problem($"The group comes from the rule file {group.File}. Change the file; the platform follows it.", statusCode: StatusCodes.Status409Conflict, title: "The group is kept in a file");
 
     private static RuleGroupAnswer Answer(RuleGroup group, RuleGroupRun? run)
     {

@@ -29,7 +29,7 @@ public sealed record Rule(
     string CreatedBy,
     DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt,
-    int Version)
+    int Version) : IOfRealm
 {
     /// <summary>What is asked of the events in the window; null: nothing but their number.</summary>
     public Condition? Condition { get; init; }

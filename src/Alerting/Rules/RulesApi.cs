@@ -105,14 +105,9 @@ public static class RulesApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleStore.LockForChangeAsync(tx, ct);
-        if (await rules.FindForChangeAsync(tx, id, ct) is not { } old)
+        if (!caller.MayChange(await rules.FindForChangeAsync(tx, id, ct), out var old, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(old.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         var (changed, errors) = body.Check(id, old.Realm, old.CreatedBy, now);
@@ -153,14 +148,9 @@ public static class RulesApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleStore.LockForChangeAsync(tx, ct);
-        if (await rules.FindForChangeAsync(tx, id, ct) is not { } rule)
+        if (!caller.MayChange(await rules.FindForChangeAsync(tx, id, ct), out var rule, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(rule.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         await rules.DeleteAsync(tx, id, ct);

@@ -28,7 +28,7 @@ public sealed record Silence(
     DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt,
     string UpdatedBy,
-    int Version)
+    int Version) : IOfRealm
 {
     /// <summary>Set when the matchers could not be read back: as they are stored. Such a silence takes nothing; it can be seen, changed and ended.</summary>
     [JsonIgnore]

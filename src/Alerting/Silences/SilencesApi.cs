@@ -216,14 +216,9 @@ public static class SilencesApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await silences.FindForChangeAsync(tx, id, ct) is not { } old)
+        if (!caller.MayChange(await silences.FindForChangeAsync(tx, id, ct), out var old, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(old.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (old.StateAt(now) == SilenceState.Expired)
@@ -258,14 +253,9 @@ public static class SilencesApi
         var now = clock.GetUtcNow();
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        if (await silences.FindForChangeAsync(tx, id, ct) is not { } old)
+        if (!caller.MayChange(await silences.FindForChangeAsync(tx, id, ct), out var old, out var refusal))
         {
-            return TypedResults.NotFound();
-        }
-
-        if (!caller.Reaches(old.Realm))
-        {
-            return Access.ForeignRealm();
+            return refusal;
         }
 
         if (old.StateAt(now) != SilenceState.Expired)
