@@ -12,6 +12,7 @@ namespace Platform.Alerting.Tests;
 public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld>
 {
     private const string Pushed = "alertmanager/api/v2/alerts";
+    private const string Silences = "alertmanager/api/v2/silences";
     private const string Enqueue = "integrations/pagerduty/v2/enqueue";
     private const string Keys = "api/v1/monitoring/integration-keys";
 
@@ -82,12 +83,12 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         {
             new { labels = new { alertname = "Right" } },
             new { labels = new { } },
-            new { labels = new Dictionary<string, string> { ["no name"] = "x" } },
+            new { labels = new Dictionary<string, object> { ["alertname"] = "Count", ["number"] = 5 } },
             new { labels = new { alertname = "Backwards" }, startsAt = "2026-01-02T00:00:00Z", endsAt = "2026-01-01T00:00:00Z" },
         });
 
         Assert.Equal((HttpStatusCode.BadRequest, JsonValueKind.String), (status, body.ValueKind));
-        Assert.All((string[])["[1].labels", "[2].labels.no name", "[3]: endsAt lies before startsAt"], part => Assert.Contains(part, body.GetString(), StringComparison.Ordinal));
+        Assert.All((string[])["[1].labels", "[2].labels.number", "[3]: endsAt lies before startsAt"], part => Assert.Contains(part, body.GetString(), StringComparison.Ordinal));
         Assert.Single(await world.AlertsAsync("Right"));
         Assert.Empty(await world.AlertsAsync("Backwards"));
         Assert.Equal(HttpStatusCode.BadRequest, (await PostAsync(Pushed, new { })).Status);
@@ -122,6 +123,132 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         Assert.Single(await ListAsync("filter=alertname%3DMine"));
         using var answer = await foreign.GetAsync(new Uri($"{Pushed}?filter=alertname%3DMine", UriKind.Relative), Ct);
         Assert.Equal("[]", await answer.Content.ReadAsStringAsync(Ct));
+    }
+
+    [Fact]
+    public async Task A_changed_silence_goes_on_or_ends_and_begins_anew_and_is_found_and_sorted_as_in_Alertmanager()
+    {
+        using var moderator = world.Client(Role.Moderator, "hushes");
+        var now = DateTimeOffset.FromUnixTimeSeconds(DateTimeOffset.UtcNow.ToUnixTimeSeconds());
+        async Task<string> SaveAsync(string? id, string node, int hours, string by = "anna", bool isEqual = true, int startsIn = 0, HttpStatusCode expected = HttpStatusCode.OK)
+        {
+            var (status, body) = await PostAsync(Silences, new
+            {
+                id, matchers = new[] { new { name = "node", value = node, isRegex = false, isEqual } }, startsAt = now.AddHours(startsIn), endsAt = now.AddHours(hours), createdBy = by,
+                comment = "c", annotations = new { ticket = $"T{hours}" },
+            }, moderator);
+            Assert.True(status == expected, $"{status}: {body}");
+            return status == HttpStatusCode.OK ? body.GetProperty("silenceID").GetString()! : "";
+        }
+
+        var first = await SaveAsync(null, "a", 1);
+        Assert.Equal(first, await SaveAsync(first, "a", 2, "bea"));
+        var prolonged = await SilenceAsync(first, moderator);
+        Assert.Equal(("active", "bea", "T2", now.AddHours(2)), (
+            prolonged.GetProperty("status").GetProperty("state").GetString(), prolonged.GetProperty("createdBy").GetString(),
+            prolonged.GetProperty("annotations").GetProperty("ticket").GetString(), prolonged.GetProperty("endsAt").GetDateTimeOffset()));
+
+        var second = await SaveAsync(first, "b", 4);
+        Assert.NotEqual(first, second);
+        var ended = await SilenceAsync(first, moderator);
+        Assert.Equal(("expired", "a"), (ended.GetProperty("status").GetProperty("state").GetString(), ended.GetProperty("matchers")[0].GetProperty("value").GetString()));
+        var third = await SaveAsync(first, "a", 3);
+        Assert.DoesNotContain(third, (string[])[first, second]);
+        var moved = await SaveAsync(await SaveAsync(null, "c", 9, startsIn: 6), "c", 9, startsIn: 7);
+        var notEqual = await SaveAsync(null, "a", 5, isEqual: false);
+        var later = await SaveAsync(null, "c", 9, startsIn: 8);
+        await SaveAsync(Guid.NewGuid().ToString(), "a", 1, expected: HttpStatusCode.NotFound);
+
+        Assert.Equal([third, second, notEqual, moved, later, first], await IdsAsync(""));
+        Assert.Equal([third, first], await IdsAsync($"?filter={Uri.EscapeDataString("node=\"a\"")}"));
+        Assert.Equal([notEqual], await IdsAsync($"?filter={Uri.EscapeDataString("node!=\"a\"")}"));
+        Assert.Empty(await IdsAsync($"?filter={Uri.EscapeDataString("node=~\"a\"")}"));
+        // What is no yes is no.
+        Assert.Equal([first], await IdsAsync("?active=x&pending=no&expired=YES"));
+
+        async Task<IReadOnlyList<string>> IdsAsync(string query)
+        {
+            using var answer = await moderator.GetAsync(new Uri(Silences + query, UriKind.Relative), Ct);
+            return [.. (await answer.Content.ReadFromJsonAsync<JsonElement>(Ct)).EnumerateArray().Select(one => one.GetProperty("id").GetString()!)];
+        }
+    }
+
+    [Fact]
+    public async Task Names_of_labels_are_any_text_and_what_they_name_is_told_filtered_and_silenced()
+    {
+        var labels = new Dictionary<string, string> { ["alertname"] = "AnyText", ["severity"] = "critical", ["host.name"] = "a", ["größe, \"in\" cm = ?"] = "1=2" };
+        Assert.Equal(HttpStatusCode.OK, (await PostAsync(Pushed, new[] { new { labels } })).Status);
+        await world.Receiver.WaitAsync("AnyText", 1);
+
+        Assert.Single(await ListAsync($"filter={Uri.EscapeDataString("\"host.name\"=\"a\"")}"));
+        Assert.Single(await ListAsync($"filter={Uri.EscapeDataString("{\"größe, \\\"in\\\" cm = ?\" = \"1=2\"}")}"));
+        Assert.Empty(await ListAsync($"filter={Uri.EscapeDataString("\"host.name\"!=\"a\",alertname=AnyText")}"));
+        var (status, made) = await PostAsync(Silences, new
+        {
+            matchers = new[] { new { name = "größe, \"in\" cm = ?", value = "1=2", isRegex = false } }, startsAt = DateTimeOffset.UtcNow, endsAt = DateTimeOffset.UtcNow.AddHours(1), createdBy = "a", comment = "c",
+        });
+        Assert.True(status == HttpStatusCode.OK, made.ToString());
+        await Eventually.TrueAsync(
+            async () => Assert.Single(await ListAsync("filter=alertname%3DAnyText")).GetProperty("status").GetProperty("silencedBy") is var by && by.GetArrayLength() == 1 && by[0].GetString() == made.GetProperty("silenceID").GetString(),
+            because: "the silence takes the alert");
+        Assert.Equal("größe, \"in\" cm = ?", (await SilenceAsync(made.GetProperty("silenceID").GetString()!, world.Moderator)).GetProperty("matchers")[0].GetProperty("name").GetString());
+    }
+
+    [Fact]
+    public async Task A_muted_route_is_shown_and_suppresses_an_alert_in_its_own_group_only()
+    {
+        using var admin = world.Client(Role.Admin, "nights");
+        using var routing = new StringContent("""
+            route: {receiver: day, group_by: [alertname], routes: [{matchers: ['alertname=~".+"'], receiver: night, mute_time_intervals: [always], continue: true}, {matchers: ['alertname=~".+"'], receiver: day}]}
+            receivers: [{name: day, channels: [webhook]}, {name: night, channels: [webhook]}]
+            time_intervals: [{name: always, time_intervals: [{years: ['2000:3000']}]}]
+            """, System.Text.Encoding.UTF8, "application/yaml");
+        using var put = await admin.PutAsync(new Uri("api/v1/monitoring/routing", UriKind.Relative), routing, Ct);
+        Assert.True(put.IsSuccessStatusCode, await put.Content.ReadAsStringAsync(Ct));
+        await PostAsync(Pushed, new[] { new { labels = new { alertname = "HalfMuted", severity = "page" } } }, admin);
+        // It pages: told at once, by the route that is not muted.
+        await world.Receiver.WaitAsync("HalfMuted", 1);
+
+        var status = Assert.Single(await ListAsync("", admin)).GetProperty("status");
+        Assert.Equal(("active", "always"), (status.GetProperty("state").GetString(), Assert.Single(status.GetProperty("mutedBy").EnumerateArray()).GetString()));
+        Assert.Equal("critical", (await world.GetAsync("api/v1/monitoring/alerts", admin)).GetProperty("items")[0].GetProperty("severity").GetString());
+        Assert.Equal(["day active ", "night suppressed always"], await GroupsAsync(""));
+        Assert.Equal(["day active "], await GroupsAsync("?muted=false"));
+
+        async Task<IReadOnlyList<string>> GroupsAsync(string query)
+        {
+            using var answer = await admin.GetAsync(new Uri($"{Pushed}/groups{query}", UriKind.Relative), Ct);
+            return [.. (await answer.Content.ReadFromJsonAsync<JsonElement>(Ct)).EnumerateArray().Select(group =>
+            {
+                var of = group.GetProperty("alerts")[0].GetProperty("status");
+                return $"{group.GetProperty("receiver").GetProperty("name").GetString()} {of.GetProperty("state").GetString()} {string.Join(',', of.GetProperty("mutedBy").EnumerateArray().Select(one => one.GetString()))}";
+            })];
+        }
+    }
+
+    [Fact]
+    public async Task Amtool_shows_the_routes_and_tests_them_and_whoever_may_not_read_them_is_shown_none()
+    {
+        using var user = world.Client(Role.User);
+        using var refused = await user.PostAsync(new Uri("alertmanager/-/reload", UriKind.Relative), null, Ct);
+        using var reloaded = await world.Moderator.PostAsync(new Uri("alertmanager/-/reload", UriKind.Relative), null, Ct);
+        Assert.Equal((HttpStatusCode.Forbidden, HttpStatusCode.OK), (refused.StatusCode, reloaded.StatusCode));
+        var shown = await user.GetFromJsonAsync<JsonElement>("alertmanager/api/v2/status", Ct);
+        Assert.Equal("", shown.GetProperty("config").GetProperty("original").GetString());
+        if (!File.Exists("/usr/bin/amtool"))
+        {
+            Assert.Skip("amtool is not installed (deploy/native/install.sh --peers).");
+        }
+
+        var (_, simulated) = await PostAsync("api/v1/monitoring/routing/simulate", new { labels = new { alertname = "Down", severity = "page" } });
+        var routes = simulated.GetProperty("data").GetProperty("routes").EnumerateArray().ToList();
+        var receivers = routes.Select(route => route.GetProperty("receiver").GetString()!).ToList();
+        Assert.Equal("0s", routes[0].GetProperty("first_notification_after").GetString());
+        using var folder = TemporaryFolder.Create("amtool-routes");
+        Assert.Equal(string.Join(',', receivers), (await AmtoolAsync(folder, "config", "routes", "test", "alertname=Down", "severity=page")).Trim());
+        Assert.All(receivers, receiver => Assert.NotEmpty(receiver));
+        Assert.Contains($"receiver: {receivers[0]}", await AmtoolAsync(folder, "config", "routes", "show"), StringComparison.Ordinal);
+        Assert.Contains("http://channel.invalid/webhook", await AmtoolAsync(folder, "config", "show"), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -228,6 +355,21 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         var (wrong, problem) = await PostAsync(Enqueue, Event("trigger", null, severity: "loud", summary: ""), anonymous);
         Assert.Equal((HttpStatusCode.BadRequest, "invalid event", 2), (wrong, problem.GetProperty("status").GetString(), problem.GetProperty("errors").GetArrayLength()));
 
+        var (numbered, named) = await PostAsync(Enqueue, new { routing_key = key, event_action = "trigger", dedup_key = 7, payload = new { summary = "s", source = "s", severity = "info" } }, anonymous);
+        Assert.Equal((HttpStatusCode.BadRequest, "'dedup_key' must be a text"), (numbered, Assert.Single(named.GetProperty("errors").EnumerateArray()).GetString()));
+        await PostAsync(Enqueue, new
+        {
+            routing_key = key, event_action = "trigger", dedup_key = "rich", client = "Nagios", client_url = "https://nagios.example",
+            payload = new { summary = "s", source = "s", severity = "info", @class = new string('c', 300), group = new string('g', 300) },
+            links = new[] { new { href = "https://a.example", text = "a" }, new { href = "https://b.example", text = "b" } }, images = new[] { new { src = "https://i.example" } },
+        }, anonymous);
+        var rich = (await world.GetAsync("api/v1/monitoring/alerts", admin)).GetProperty("items").EnumerateArray().Single(one => one.GetProperty("labels").GetProperty("dedup_key").GetString() == "rich");
+        var (labels, annotations) = (rich.GetProperty("labels"), rich.GetProperty("annotations"));
+        Assert.Equal((100, 256, 256), (rich.GetProperty("name").GetString()!.Length, labels.GetProperty("class").GetString()!.Length, labels.GetProperty("group").GetString()!.Length));
+        Assert.Equal(("Nagios", "https://nagios.example", "https://a.example"), (annotations.GetProperty("client").GetString(), rich.GetProperty("generator_url").GetString(), annotations.GetProperty("link").GetString()));
+        Assert.Equal("https://b.example", JsonElement.Parse(annotations.GetProperty("links").GetString()!)[1].GetProperty("href").GetString());
+        Assert.Equal("https://i.example", JsonElement.Parse(annotations.GetProperty("images").GetString()!)[0].GetProperty("src").GetString());
+
         var id = made.GetProperty("data").GetProperty("id").GetString();
         using var revoked = await admin.DeleteAsync(new Uri($"api/v1/monitoring/integration-keys/{id}", UriKind.Relative), Ct);
         Assert.Equal(HttpStatusCode.NoContent, revoked.StatusCode);
@@ -308,9 +450,11 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         return await output;
     }
 
-    private async Task<IReadOnlyList<JsonElement>> ListAsync(string query)
+    private static async Task<JsonElement> SilenceAsync(string id, HttpClient by) => await by.GetFromJsonAsync<JsonElement>($"alertmanager/api/v2/silence/{id}", Ct);
+
+    private async Task<IReadOnlyList<JsonElement>> ListAsync(string query, HttpClient? by = null)
     {
-        using var answer = await world.Moderator.GetAsync(new Uri($"{Pushed}?{query}", UriKind.Relative), Ct);
+        using var answer = await (by ?? world.Moderator).GetAsync(new Uri($"{Pushed}?{query}", UriKind.Relative), Ct);
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         return [.. (await answer.Content.ReadFromJsonAsync<JsonElement>(Ct)).EnumerateArray()];
     }

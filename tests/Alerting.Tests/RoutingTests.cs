@@ -45,6 +45,37 @@ public sealed class RoutingTests
         "team=web severity=critical service=mysql owner=x", "severity=info", "severity=info team=web", "service=mysql team=web severity=high",
     ];
 
+    [Theory]
+    [InlineData("a=\"1\"", "a=\"1\"")]
+    [InlineData("{a!=1, b=~\"x|y\"}", "a!=\"1\",b=~\"x|y\"")]
+    [InlineData("\"a\"=1", "a=\"1\"")]
+    [InlineData("\"host.name\" !~ \"a=b\"", "\"host.name\"!~\"a=b\"")]
+    [InlineData("{\"a, \\\"b\\\" = ü\"=\"=\"}", "\"a, \\\"b\\\" = ü\"=\"=\"")]
+    [InlineData("\"1\\\\\"=2", "\"1\\\\\"=\"2\"")]
+    public void Matchers_are_written_so_that_they_are_read_the_same(string text, string written)
+    {
+        var matchers = MatcherNotation.Parse(text);
+
+        Assert.Equal(written, string.Join(',', matchers.Select(MatcherNotation.Write)));
+        Assert.Equal(matchers, MatcherNotation.Parse(written));
+    }
+
+    [Theory]
+    [InlineData("a b=1")]
+    [InlineData("\"a b\"")]
+    [InlineData("\"a b=1")]
+    [InlineData("\"\"=1")]
+    [InlineData("=1")]
+    public void What_is_no_matcher_is_said(string text) => Assert.Throws<FormatException>(() => MatcherNotation.Parse(text));
+
+    [Fact]
+    public void An_empty_group_by_means_what_the_parent_says()
+    {
+        var config = Read("{route: {receiver: a, group_by: [x], routes: [{matchers: ['y=\"1\"'], group_by: []}]}, receivers: [{name: a}]}");
+
+        Assert.Equal(["x"], Platform.Alerting.Routing.Routing.Match(config.Route, Labels.Of(("y", "1")))[0].GroupBy);
+    }
+
     [Fact]
     public void A_configuration_reads_back_as_it_was_written_in_both_notations()
     {
@@ -184,7 +215,7 @@ public sealed class RoutingTests
         var root = RoutingConfig.Default(_ => ["email"]).Route;
 
         Assert.Equal([receiver], Routing.Routing.Match(root, Labels.Of([("alertname", "Anything"), ("severity", label)])).Select(route => route.Receiver));
-        Assert.Equal(receiver, Alerting.RuleGroups.QueryRule.SeverityOf(label).Word());
+        Assert.Equal(receiver, Severities.OfLabel(label).Word());
     }
 
     [Fact]

@@ -125,6 +125,7 @@ public sealed class AccessTests(PlatformFixture fixture)
         DELETE /alertmanager/api/v2/silence/{id}                           moderator
         GET    /alertmanager/-/healthy                                     read
         GET    /alertmanager/-/ready                                       read
+        POST   /alertmanager/-/reload                                      moderator
         POST   /integrations/alertmanager                                  ingest
         POST   /integrations/pagerduty/v2/enqueue                          public
         GET    /api/v1/monitoring/integration-keys                         admin

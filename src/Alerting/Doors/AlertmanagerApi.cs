@@ -46,6 +46,8 @@ public static class AlertmanagerApi
         app.MapPost(Prefix + "/api/v2/alerts", PushAsync).WithTags("Alertmanager").RequireAuthorization(Access.Ingest)
             .WithSummary("Push alerts, as a Prometheus does; a label set is an identity, repeated it goes on, with a past endsAt it is over.")
             .WithExample("""[{"labels": {"alertname": "DiskFull", "severity": "critical", "host": "db-1"}, "annotations": {"summary": "97 % of /var"}, "startsAt": "2026-03-01T09:15:00Z"}]""");
+        // Alertmanager reads its file again. Here a configuration holds from its commit on, so there is nothing left to do.
+        app.MapPost(Prefix + "/-/reload", () => TypedResults.Ok()).WithTags("Alertmanager").RequireAuthorization(Access.ModeratorWrite).WithSummary("Does nothing: a configuration holds from its commit on.");
         app.MapAlertmanagerSilences();
         app.MapWebhookDoor();
         app.MapPagerDutyDoor();
@@ -55,6 +57,13 @@ public static class AlertmanagerApi
 
     /// <summary>Alertmanager's way to say what is wrong.</summary>
     internal static IResult Refused(string why, int status = StatusCodes.Status400BadRequest) => Results.Json(why, Json, statusCode: status);
+
+    /// <summary>
+    /// A boolean of the query as Alertmanager reads it: these words in any case are true, nothing is the default, and whatever else is false.
+    /// </summary>
+    internal static bool Flag(string? text, bool otherwise) => string.IsNullOrEmpty(text)
+        ? otherwise
+        : text.ToLowerInvariant() is "true" or "1" or "yes" or "ok" or "y" or "on" or "selected" or "checked" or "t" or "enabled";
 
     private static async Task<IResult> PushAsync(HttpRequest request, Caller caller, AlertIntake intake, DoorOptions options, TimeProvider clock, CancellationToken ct)
     {
@@ -80,30 +89,36 @@ public static class AlertmanagerApi
 
     private static async Task<IResult> ListAsync(
         Caller caller, AlertStore alerts, RoutingStore routing, DoorOptions options, TimeProvider clock, CancellationToken ct,
-        string[]? filter = null, string? receiver = null, bool active = true, bool silenced = true, bool inhibited = true, bool unprocessed = true)
+        string[]? filter = null, string? receiver = null, string? active = null, string? silenced = null, string? inhibited = null)
     {
         if (!TryRead(filter, receiver, out var matchers, out var wanted, out var fault))
         {
             return Refused(fault);
         }
 
-        var found = (await RoutedAsync(caller, alerts, routing, ct))
-            .Where(one => Takes(one.Alert, active, silenced, inhibited) && one.Labels.Matches(matchers) && one.Routes.Any(route => IsFor(wanted, route.Receiver)));
-        return Results.Json(found.Select(one => Show(one, options, clock.GetUtcNow())), Json);
+        var now = clock.GetUtcNow();
+        var found = (await RoutedAsync(caller, alerts, await routing.TableAsync(ct), ct))
+            .Where(one => Takes(one.Alert, Flag(active, true), Flag(silenced, true), Flag(inhibited, true)) && one.Labels.Matches(matchers) && one.Routes.Any(route => IsFor(wanted, route.Receiver)));
+        return Results.Json(found.Select(one => Show(one, one.MutedBy(), isMuted: false, options, now)), Json);
     }
 
     private static async Task<IResult> GroupsAsync(
         Caller caller, AlertStore alerts, RoutingStore routing, DoorOptions options, TimeProvider clock, CancellationToken ct,
-        string[]? filter = null, string? receiver = null, bool active = true, bool silenced = true, bool inhibited = true)
+        string[]? filter = null, string? receiver = null, string? active = null, string? silenced = null, string? inhibited = null, string? muted = null)
     {
         if (!TryRead(filter, receiver, out var matchers, out var wanted, out var fault))
         {
             return Refused(fault);
         }
 
-        var groups = (await RoutedAsync(caller, alerts, routing, ct))
-            .Where(one => Takes(one.Alert, active, silenced, inhibited) && one.Labels.Matches(matchers))
-            .SelectMany(one => one.Routes.Where(route => IsFor(wanted, route.Receiver)).Select(route => (route.Receiver, Labels: route.GroupLabels(one.Labels), One: one)))
+        var now = clock.GetUtcNow();
+        var table = await routing.TableAsync(ct);
+        var groups = (await RoutedAsync(caller, alerts, table, ct))
+            .Where(one => Takes(one.Alert, Flag(active, true), Flag(silenced, true), Flag(inhibited, true)) && one.Labels.Matches(matchers))
+            .SelectMany(one => one.Routes.Where(route => IsFor(wanted, route.Receiver)).Select(route => (
+                route.Receiver, Labels: route.GroupLabels(one.Labels), One: one,
+                MutedBy: Muting.MutedBy(route.MuteTimeIntervals, route.ActiveTimeIntervals, table.For(one.Alert.Realm).Config.TimeIntervals, now))))
+            .Where(one => one.MutedBy is null || Flag(muted, true))
             .GroupBy(one => (one.Receiver, one.Labels))
             .OrderBy(group => group.Key.Receiver, StringComparer.Ordinal);
         return Results.Json(
@@ -111,7 +126,8 @@ public static class AlertmanagerApi
             {
                 labels = group.Key.Labels.ToDictionary(),
                 receiver = new { name = group.Key.Receiver },
-                alerts = group.Select(one => Show(one.One, options, clock.GetUtcNow())),
+                // What mutes the route of a group keeps all of it from being told.
+                alerts = group.Select(one => Show(one.One, one.MutedBy is { } by ? [by] : [], one.MutedBy is not null, options, now)),
             }),
             Json);
     }
@@ -119,22 +135,24 @@ public static class AlertmanagerApi
     private static async Task<IResult> ReceiversAsync(Caller caller, RoutingStore routing, CancellationToken ct) =>
         Results.Json((await routing.TableAsync(ct)).For(caller.RealmOfNewData).Config.Receivers.Select(receiver => new { name = receiver.Name }), Json);
 
-    // Who is told what is for moderators to see; amtool config routes needs it.
+    /// <summary>With the routing as Alertmanager's YAML, by which amtool shows and tests routes; there are no secrets in it. It is for those who may read routing, others get none.</summary>
     private static async Task<IResult> StatusAsync(Caller caller, RoutingStore routing, CancellationToken ct) => Results.Json(
         new
         {
             cluster = new { status = "disabled", peers = Array.Empty<object>() },
-            config = new { original = caller.IsAtLeast(Role.Moderator) ? RoutingDocument.WriteYaml((await routing.TableAsync(ct)).For(caller.Realm).Config) : "" },
+            config = new { original = caller.IsAtLeast(Role.Moderator) ? RoutingDocument.WriteYaml((await routing.TableAsync(ct)).For(caller.RealmOfNewData).Config) : "" },
             uptime = Started,
             versionInfo = new { branch = "", buildDate = "", buildUser = "", goVersion = "", revision = "", version = "0.27.0" },
         },
         Json);
 
-    private sealed record Routed(Alert Alert, Labels Labels, IReadOnlyList<RouteMatch> Routes);
-
-    private static async Task<IReadOnlyList<Routed>> RoutedAsync(Caller caller, AlertStore alerts, RoutingStore routing, CancellationToken ct)
+    private sealed record Routed(Alert Alert, Labels Labels, IReadOnlyList<RouteMatch> Routes)
     {
-        var table = await routing.TableAsync(ct);
+        public IReadOnlyList<string> MutedBy() => [.. (Alert.SuppressedBy ?? []).Where(each => each.Kind == SuppressionKind.MuteInterval).Select(each => each.Name).Distinct()];
+    }
+
+    private static async Task<IReadOnlyList<Routed>> RoutedAsync(Caller caller, AlertStore alerts, RoutingTable table, CancellationToken ct)
+    {
         var open = await alerts.ListAsync(new AlertFilter(caller.RealmFilter, null, OpenOnly: true, Suppressed: false, null, null, null, null), null, MostListed, ct);
         return [.. open.OrderBy(alert => alert.Fingerprint, StringComparer.Ordinal).Select(alert =>
         {
@@ -146,7 +164,7 @@ public static class AlertmanagerApi
     private static bool Takes(Alert alert, bool active, bool silenced, bool inhibited)
     {
         var by = alert.SuppressedBy ?? [];
-        return (active || by.Count > 0)
+        return (active || Suppressing.HoldsEverywhere(by))
             && (silenced || by.All(one => one.Kind != SuppressionKind.Silence))
             && (inhibited || by.All(one => one.Kind is not (SuppressionKind.Inhibition or SuppressionKind.Parent)));
     }
@@ -177,7 +195,8 @@ public static class AlertmanagerApi
         }
     }
 
-    private static object Show(Routed one, DoorOptions options, DateTimeOffset now)
+    /// <param name="isMuted">Whether what mutes it keeps it from being told where it is shown; one muted route of several does not.</param>
+    private static object Show(Routed one, IReadOnlyList<string> mutedBy, bool isMuted, DoorOptions options, DateTimeOffset now)
     {
         var (alert, by) = (one.Alert, one.Alert.SuppressedBy ?? []);
         return new
@@ -189,10 +208,10 @@ public static class AlertmanagerApi
             startsAt = alert.StartsAt,
             status = new
             {
-                state = by.Count > 0 ? "suppressed" : "active",
+                state = isMuted || Suppressing.HoldsEverywhere(by) ? "suppressed" : "active",
                 silencedBy = by.Where(each => each.Kind == SuppressionKind.Silence).Select(each => each.Id),
                 inhibitedBy = by.Where(each => each.Kind is SuppressionKind.Inhibition or SuppressionKind.Parent).Select(each => each.Id),
-                mutedBy = by.Where(each => each.Kind == SuppressionKind.MuteInterval).Select(each => each.Name),
+                mutedBy,
             },
             updatedAt = alert.Acknowledged?.At ?? alert.FiredAt,
             generatorURL = alert.GeneratorUrl,

@@ -14,6 +14,8 @@ internal static class AlertmanagerSilences
 {
     private const int MostListed = 10_000;
     private const int LongestOwner = 200;
+    private const int MostAnnotations = 32;
+    private const int LongestText = 4_096;
 
     public static IEndpointRouteBuilder MapAlertmanagerSilences(this IEndpointRouteBuilder app)
     {
@@ -29,7 +31,7 @@ internal static class AlertmanagerSilences
     }
 
     private static async Task<IResult> ListAsync(
-        Caller caller, SilenceStore silences, TimeProvider clock, CancellationToken ct, string[]? filter = null, bool active = true, bool pending = true, bool expired = true)
+        Caller caller, SilenceStore silences, TimeProvider clock, CancellationToken ct, string[]? filter = null, string? active = null, string? pending = null, string? expired = null)
     {
         if (!AlertmanagerApi.TryRead(filter, null, out var matchers, out _, out var fault))
         {
@@ -38,9 +40,22 @@ internal static class AlertmanagerSilences
 
         var now = clock.GetUtcNow();
         var found = (await silences.ListAsync(caller.RealmFilter, null, now, null, MostListed, ct))
-            .Where(silence => silence.StateAt(now) switch { SilenceState.Active => active, SilenceState.Pending => pending, SilenceState.Expired => expired })
-            // A filter looks at what the silence's matchers demand, as if they were labels.
-            .Where(silence => matchers.All(matcher => silence.Matching.Any(one => one.Name == matcher.Name && matcher.Matches(one.Value))));
+            .Where(silence => silence.StateAt(now) switch
+            {
+                SilenceState.Active => AlertmanagerApi.Flag(active, true),
+                SilenceState.Pending => AlertmanagerApi.Flag(pending, true),
+                SilenceState.Expired => AlertmanagerApi.Flag(expired, true),
+            })
+            // A filter is compared with the silence's matchers as they are written, it is not tried on them.
+            .Where(silence => matchers.All(silence.Matching.Contains))
+            .OrderBy(silence => silence.StateAt(now) switch { SilenceState.Active => 1, SilenceState.Pending => 2, SilenceState.Expired => 3 })
+            // What ends next, what begins next, what ended last.
+            .ThenBy(silence => silence.StateAt(now) switch
+            {
+                SilenceState.Active => silence.EndsAt.UtcTicks,
+                SilenceState.Pending => silence.StartsAt.UtcTicks,
+                SilenceState.Expired => -silence.EndsAt.UtcTicks,
+            });
         return Results.Json(found.Select(silence => Show(silence, now)), AlertmanagerApi.Json);
     }
 
@@ -55,7 +70,8 @@ internal static class AlertmanagerSilences
         var now = clock.GetUtcNow();
         if (await PushedBody.ReadAsync(request, options.MaxBytes, ct) is not { ValueKind: JsonValueKind.Object } json || Read(json) is not { } sent)
         {
-            return AlertmanagerApi.Refused("A silence is an object with matchers (name, value, isRegex, isEqual), startsAt, endsAt, createdBy and comment.");
+            return AlertmanagerApi.Refused(
+                $"A silence is an object with matchers (name, value, isRegex, isEqual), startsAt, endsAt, createdBy, comment and up to {MostAnnotations} annotations, texts of at most {LongestText} characters.");
         }
 
         var (_, start, end, errors) = new SilenceBody([.. sent.Matchers.Select(MatcherNotation.Write)], sent.Comment, sent.StartsAt, sent.EndsAt).Check(now, isPreview: false);
@@ -66,39 +82,64 @@ internal static class AlertmanagerSilences
 
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
-        Silence silence;
-        if (sent.Id is { } id)
+        Silence? old = null;
+        if (sent.Id is { } id && ((old = await silences.FindForChangeAsync(tx, id, ct)) is null || !caller.Reaches(old.Realm)))
         {
-            if (await silences.FindForChangeAsync(tx, id, ct) is not { } old || !caller.Reaches(old.Realm))
-            {
-                return AlertmanagerApi.Refused($"silence {id} not found", StatusCodes.Status404NotFound);
-            }
+            return AlertmanagerApi.Refused($"silence {id} not found", StatusCodes.Status404NotFound);
+        }
 
-            if (old.StateAt(now) == SilenceState.Expired)
+        var owner = sent.CreatedBy.Length > 0 ? sent.CreatedBy : old?.Owner ?? caller.Subject;
+        Silence silence;
+        if (old is not null && Prolongs(old, sent, start, now))
+        {
+            silence = old with
             {
-                return AlertmanagerApi.Refused($"The silence ended at {old.EndsAt:O}. What is over stays as it was; send it without id to make a new one.");
-            }
-
-            silence = old with { Matching = sent.Matchers, Unreadable = null, Comment = sent.Comment, StartsAt = start, EndsAt = end, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
+                Owner = owner, Comment = sent.Comment, Annotations = sent.Annotations, EndsAt = end,
+                StartsAt = old.StateAt(now) == SilenceState.Active ? old.StartsAt : start, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1,
+            };
             await silences.UpdateAsync(tx, silence, ct);
+            await tx.SendAsync(Did(caller, "silence.changed", silence, now), ct);
         }
         else
         {
-            var owner = sent.CreatedBy.Length > 0 ? sent.CreatedBy : caller.Subject;
-            silence = new Silence(Guid.CreateVersion7(now), caller.RealmOfNewData, sent.Matchers, owner, sent.Comment, start, end, now, now, caller.Subject, 1);
+            // What was silenced until now stays known as it was: the old one ends, and another begins.
+            if (old is not null && old.StateAt(now) != SilenceState.Expired)
+            {
+                var ended = End(old, caller, now);
+                await silences.UpdateAsync(tx, ended, ct);
+                await tx.SendAsync(Did(caller, "silence.expired", ended, now), ct);
+            }
+
+            silence = new Silence(
+                Guid.CreateVersion7(now), old?.Realm ?? caller.RealmOfNewData, sent.Matchers, owner, sent.Comment, old is not null && start < now ? now : start, end, now, now, caller.Subject, 1)
+            {
+                Annotations = sent.Annotations,
+            };
             if (await silences.CountLiveAsync(tx, silence.Realm, now, ct) >= limits.MostLive)
             {
                 return AlertmanagerApi.Refused($"The realm {silence.Realm} has {limits.MostLive} silences that are not over. Let some expire, or raise ALERT_MAX_SILENCES.");
             }
 
             await silences.InsertAsync(tx, silence, ct);
+            await tx.SendAsync(Did(caller, "silence.created", silence, now), ct);
         }
 
-        await tx.SendAsync(Did(caller, sent.Id is null ? "silence.created" : "silence.changed", silence, now), ct);
         await tx.CommitAsync(ct);
         flusher.Wake();
         return Results.Json(new { silenceID = silence.Id }, AlertmanagerApi.Json);
     }
+
+    // As Alertmanager has it: what takes other alerts, or would have begun otherwise, is another silence.
+    private static bool Prolongs(Silence old, SentSilence sent, DateTimeOffset start, DateTimeOffset now) =>
+        old.Matching.ToHashSet().SetEquals(sent.Matchers) && old.StateAt(now) switch
+        {
+            SilenceState.Active => start.ToUnixTimeSeconds() == old.StartsAt.ToUnixTimeSeconds(),
+            SilenceState.Pending => start >= now,
+            SilenceState.Expired => false,
+        };
+
+    private static Silence End(Silence silence, Caller caller, DateTimeOffset now) =>
+        silence with { StartsAt = silence.StartsAt < now ? silence.StartsAt : now, EndsAt = now, UpdatedAt = now, UpdatedBy = caller.Subject, Version = silence.Version + 1 };
 
     private static async Task<IResult> ExpireAsync(string id, Caller caller, SilenceStore silences, Flusher flusher, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
@@ -115,7 +156,7 @@ internal static class AlertmanagerSilences
             return Results.Ok();
         }
 
-        var silence = old with { StartsAt = old.StartsAt < now ? old.StartsAt : now, EndsAt = now, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1 };
+        var silence = End(old, caller, now);
         await silences.UpdateAsync(tx, silence, ct);
         await tx.SendAsync(Did(caller, "silence.expired", silence, now), ct);
         await tx.CommitAsync(ct);
@@ -123,7 +164,7 @@ internal static class AlertmanagerSilences
         return Results.Ok();
     }
 
-    private sealed record SentSilence(Guid? Id, IReadOnlyList<Matcher> Matchers, DateTimeOffset? StartsAt, DateTimeOffset? EndsAt, string CreatedBy, string Comment);
+    private sealed record SentSilence(Guid? Id, IReadOnlyList<Matcher> Matchers, DateTimeOffset? StartsAt, DateTimeOffset? EndsAt, string CreatedBy, string Comment, IReadOnlyDictionary<string, string> Annotations);
 
     // Null when it has not the shape of a silence; whether it makes sense is judged where the platform's own are.
     private static SentSilence? Read(JsonElement json)
@@ -150,8 +191,13 @@ internal static class AlertmanagerSilences
                 }, matcher.GetProperty("value").GetString()!);
             }).ToList();
             var by = json.TryGetProperty("createdBy", out var created) ? created.GetString() ?? "" : "";
-            return new SentSilence(
-                id, matchers, json.GetProperty("startsAt").GetDateTimeOffset(), json.GetProperty("endsAt").GetDateTimeOffset(), StorableText.Clean(StorableText.Cut(by, LongestOwner)), json.GetProperty("comment").GetString() ?? "");
+            var annotations = json.TryGetProperty("annotations", out var more) && more.ValueKind == JsonValueKind.Object
+                ? more.EnumerateObject().Take(MostAnnotations + 1).ToDictionary(one => one.Name, one => one.Value.GetString() ?? "")
+                : [];
+            var sent = new SentSilence(
+                id, matchers, json.GetProperty("startsAt").GetDateTimeOffset(), json.GetProperty("endsAt").GetDateTimeOffset(), StorableText.Clean(StorableText.Cut(by, LongestOwner)), json.GetProperty("comment").GetString() ?? "", annotations);
+            var texts = annotations.SelectMany(one => (string[])[one.Key, one.Value]).Concat(matchers.SelectMany(matcher => (string[])[matcher.Name, matcher.Value])).Append(sent.CreatedBy).Append(sent.Comment);
+            return annotations.Count <= MostAnnotations && texts.All(text => text.Length <= LongestText && !text.Contains('\0')) ? sent : null;
         }
         catch (Exception error) when (error is FormatException or InvalidOperationException or KeyNotFoundException or ArgumentException)
         {
@@ -184,5 +230,6 @@ internal static class AlertmanagerSilences
             value = matcher.Value,
         }),
         startsAt = silence.StartsAt,
+        annotations = silence.Annotations,
     };
 }

@@ -1,7 +1,9 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Npgsql;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Channels;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Postgres;
@@ -27,6 +29,9 @@ public static class PagerDutyDoor
     private const int LongestDedupKey = 255;
     private const int LongestSummary = 1_024;
     private const int LongestDetails = 16_384;
+    private const int LongestLabel = 256;
+    private const int LongestName = 100;
+    private const int LongestUrl = 4_096;
 
     public static IEndpointRouteBuilder MapPagerDutyDoor(this IEndpointRouteBuilder app)
     {
@@ -117,6 +122,8 @@ public static class PagerDutyDoor
         var action = Text(body, "event_action");
         var dedup = Text(body, "dedup_key") ?? "";
         Require(action is "trigger" or "acknowledge" or "resolve", "'event_action' must be one of trigger, acknowledge, resolve");
+        // Taken for missing, it would make a new alert of every event.
+        Require(!body.TryGetProperty("dedup_key", out var given) || given.ValueKind is JsonValueKind.String or JsonValueKind.Null, "'dedup_key' must be a text");
         Require(dedup.Length <= LongestDedupKey, $"'dedup_key' must have at most {LongestDedupKey} characters");
         Require(action is not ("acknowledge" or "resolve") || dedup.Length > 0, "'dedup_key' is missing: an event that acknowledges or resolves must name what");
         if (action != "trigger")
@@ -146,13 +153,13 @@ public static class PagerDutyDoor
         var labels = new Dictionary<string, string>();
         foreach (var field in (string[])["component", "group", "class"])
         {
-            if (Text(payload, field) is { Length: > 0 and <= 256 } value)
+            if (Text(payload, field) is { Length: > 0 } value)
             {
-                labels[field] = value;
+                labels[field] = Wording.Cut(value, LongestLabel);
             }
         }
 
-        var url = Text(body, "client_url") is { Length: <= 4_096 } given ? given : "";
+        var url = Text(body, "client_url") is { Length: <= LongestUrl } client ? client : "";
         return (new ToldEvent(
             action, dedup.Length > 0 ? dedup : Guid.CreateVersion7(now).ToString("N"), summary!, source!, severity!.Value, at < now ? at.Value : now, labels, Annotations(body, payload, summary!), url), errors);
 
@@ -174,17 +181,42 @@ public static class PagerDutyDoor
         }
 
         if (body.TryGetProperty("links", out var links) && links.ValueKind == JsonValueKind.Array && links.EnumerateArray().FirstOrDefault() is { ValueKind: JsonValueKind.Object } link
-            && Text(link, "href") is { Length: > 0 and <= 4_096 } href)
+            && Text(link, "href") is { Length: > 0 and <= LongestUrl } href)
         {
             annotations["link"] = href;
+        }
+
+        foreach (var name in (string[])["links", "images"])
+        {
+            if (body.TryGetProperty(name, out var list) && list.ValueKind == JsonValueKind.Array && Whole(list) is { Length: > 2 } text)
+            {
+                annotations[name] = text;
+            }
+        }
+
+        if (Text(body, "client") is { Length: > 0 } client)
+        {
+            annotations["client"] = Wording.Cut(client, LongestSummary);
         }
 
         return annotations;
     }
 
+    // As many entries as fit, so that it stays JSON.
+    private static string Whole(JsonElement list)
+    {
+        var text = new StringBuilder("[");
+        foreach (var entry in list.EnumerateArray().Select(entry => entry.GetRawText().Replace('\0', ' ')).TakeWhile(entry => text.Length + entry.Length + 2 <= LongestDetails))
+        {
+            text.Append(text.Length > 1 ? "," : "").Append(entry);
+        }
+
+        return text.Append(']').ToString();
+    }
+
     private static Alert Describe(IntegrationKey key, ToldEvent told, string groupKey, DateTimeOffset now)
     {
-        var name = told.Labels.GetValueOrDefault("class") is { Length: <= 100 } kind ? kind : "PagerDutyEvent";
+        var name = told.Labels.GetValueOrDefault("class") is { } kind ? Wording.Cut(kind, LongestName) : "PagerDutyEvent";
         var labels = new Dictionary<string, string>(told.Labels)
         {
             ["alertname"] = name,

@@ -4,7 +4,6 @@ using System.Text.Json;
 using Microsoft.AspNetCore.WebUtilities;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Rules;
-using Platform.Contracts;
 using Platform.ServiceDefaults;
 
 namespace Platform.Alerting.Doors;
@@ -74,7 +73,7 @@ public sealed record PushedAlert(
     /// <summary>The alert, with its labels untouched: what a sender asks for later it finds as it sent it.</summary>
     public Alert Fire(string realm, DateTimeOffset now)
     {
-        var severity = Severities.Parse(Labels.GetValueOrDefault("severity")) ?? Severity.Medium;
+        var severity = Severities.OfLabel(Labels.GetValueOrDefault("severity"));
         var groupLabels = Labels.Where(label => label.Key is not ("alertname" or "severity")).ToDictionary();
         var alert = Alert.Fire(
             realm, GroupKey(realm), null, Name, severity, AlertSource.Api, Labels, groupLabels, Annotations, new Dictionary<string, string>(), null, null, StartsAt, now,
@@ -194,7 +193,7 @@ public sealed record PushedAlert(
         {
             if (one.Value.ValueKind != JsonValueKind.String || !IsLabelName(one.Name) || one.Value.GetString() is not { } text || text.Length > longest || text.Contains('\0'))
             {
-                return (texts, $"{name}.{StorableText.Shorten(one.Name, 50)}: a name of letters, digits and _ (at most {LongestName}) and a text of at most {longest} characters are expected.");
+                return (texts, $"{name}.{StorableText.Shorten(one.Name, 50)}: a name of 1 to {LongestName} characters and a text of at most {longest} characters are expected.");
             }
 
             texts[one.Name] = text;
@@ -203,8 +202,8 @@ public sealed record PushedAlert(
         return texts.Count > MostLabels ? (texts, $"{name}: at most {MostLabels} are taken.") : (texts, null);
     }
 
-    private static bool IsLabelName(string name) =>
-        name.Length is > 0 and <= LongestName && !char.IsAsciiDigit(name[0]) && name.All(letter => char.IsAsciiLetterOrDigit(letter) || letter == '_');
+    // Any text, as in Alertmanager since 0.27, but for the one character that PostgreSQL cannot store.
+    private static bool IsLabelName(string name) => name.Length is > 0 and <= LongestName && !name.Contains('\0');
 }
 
 /// <summary>Bodies of the doors: read whole, up to a limit.</summary>

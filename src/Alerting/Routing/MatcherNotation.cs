@@ -31,7 +31,7 @@ public static partial class MatcherNotation
     public static string Write(Matcher matcher)
     {
         var sign = Operators.First(known => known.Kind == matcher.Kind).Text;
-        return $"{(PlainName().IsMatch(matcher.Name) ? matcher.Name : Quote(matcher.Name))}{sign}{Quote(matcher.Value)}";
+        return $"{Name(matcher.Name)}{sign}{Quote(matcher.Value)}";
     }
 
     /// <summary>The first of the matchers that would not be read as it is written, so that it must not be stored; null when all are good.</summary>
@@ -49,7 +49,7 @@ public static partial class MatcherNotation
 
     /// <summary>A label set as Alertmanager prints it: <c>{alertname="Down", host="a"}</c>.</summary>
     public static string Write(Labels labels) =>
-        $"{{{string.Join(", ", Enumerable.Range(0, labels.Count).Select(at => $"{labels.NameAt(at)}={Quote(labels.ValueAt(at))}"))}}}";
+        $"{{{string.Join(", ", Enumerable.Range(0, labels.Count).Select(at => $"{Name(labels.NameAt(at))}={Quote(labels.ValueAt(at))}"))}}}";
 
     public static bool AllMatch(this IReadOnlyList<Matcher> matchers, Labels labels)
     {
@@ -63,6 +63,8 @@ public static partial class MatcherNotation
 
         return true;
     }
+
+    private static string Name(string name) => PlainName().IsMatch(name) ? name : Quote(name);
 
     private static string Quote(string value) =>
         $"\"{value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal)}\"";

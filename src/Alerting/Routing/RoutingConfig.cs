@@ -62,7 +62,7 @@ public sealed record RoutingConfig(
 
     /// <summary>
     /// What holds where nobody wrote anything: each alert on its own and at once, over the channels of the settings that its severity
-    /// deserves. The words are those that <see cref="RuleGroups.QueryRule.SeverityOf"/> knows; an alert that says nothing of the kind is
+    /// deserves. The words are those that <see cref="Severities.OfLabel"/> knows; an alert that says nothing of the kind is
     /// medium.
     /// </summary>
     public static RoutingConfig Default(Func<Severity, IReadOnlyList<string>> channels)

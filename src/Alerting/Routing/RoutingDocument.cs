@@ -119,7 +119,8 @@ public static class RoutingDocument
         {
             Receiver = section.Text("receiver"),
             Matchers = [.. section.Matchers("matchers"), .. section.OldMatchers("match", MatchKind.Equal), .. section.OldMatchers("match_re", MatchKind.Regex)],
-            GroupBy = section.Texts("group_by"),
+            // An empty list is none: it means what the parent says.
+            GroupBy = section.Texts("group_by") is { Count: > 0 } by ? by : null,
             GroupWait = section.Duration("group_wait"),
             GroupInterval = section.Duration("group_interval"),
             RepeatInterval = section.Duration("repeat_interval"),

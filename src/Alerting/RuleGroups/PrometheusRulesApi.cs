@@ -32,15 +32,23 @@ public static class PrometheusRulesApi
             return Bad($"invalid parameter \"type\": not supported value {Printer.Quote(type)}");
         }
 
-        if (!bool.TryParse(request.Query["exclude_alerts"] is [{ Length: > 0 } exclude, ..] ? exclude : "false", out var withoutAlerts))
+        if (!TryFlag(request.Query["exclude_alerts"].ToString(), out var withoutAlerts))
         {
-            return Bad("invalid parameter \"exclude_alerts\": a boolean is expected");
+            return Bad("invalid parameter \"exclude_alerts\": one of 1, t, T, TRUE, true, True, 0, f, F, FALSE, false, False is expected");
         }
 
         var limit = int.MaxValue;
-        if (request.Query["group_limit"] is [{ Length: > 0 } written, ..] && (!int.TryParse(written, NumberStyles.None, CultureInfo.InvariantCulture, out limit) || limit == 0))
+        var token = request.Query["group_next_token"].ToString();
+        if (request.Query["group_limit"] is [{ Length: > 0 } written, ..])
         {
-            return Bad("invalid parameter \"group_limit\": a positive number is expected");
+            if (!int.TryParse(written, NumberStyles.None, CultureInfo.InvariantCulture, out limit) || limit == 0)
+            {
+                return Bad("invalid parameter \"group_limit\": a number greater than 0 is expected");
+            }
+        }
+        else if (token.Length > 0)
+        {
+            return Bad("invalid parameter \"group_next_token\": group_limit is needed to page over groups");
         }
 
         IReadOnlyList<IReadOnlyList<Matcher>> selectors;
@@ -54,35 +62,36 @@ public static class PrometheusRulesApi
         }
 
         var (names, groupNames, files) = (Set("rule_name[]"), Set("rule_group[]"), Set("file[]"));
-        var groups = (await store.ListAsync(caller.RealmFilter, ct)).Where(group => Has(groupNames, group.Name) && Has(files, FileOf(group))).ToList();
-        var token = request.Query["group_next_token"].ToString();
-        var from = token.Length == 0 ? 0 : groups.FindIndex(group => group.Id.ToString("N") == token);
+        // A group of which the filters leave nothing is none, so that every page but the last is full.
+        var groups = (await store.ListAsync(caller.RealmFilter, ct))
+            .Where(group => Has(groupNames, group.Name) && Has(files, FileOf(group)))
+            .Select(group => (Group: group, Rules: group.Rules.Where(rule =>
+                (type.Length == 0 || type == (rule.Alert is null ? "record" : "alert")) && Has(names, rule.Name)
+                && (selectors.Count == 0 || selectors.Any(selector => selector.All(matcher => matcher.Matches(rule.Labels.GetValueOrDefault(matcher.Name, "")))))).ToList()))
+            .Where(one => one.Rules.Count > 0)
+            .ToList();
+        var from = token.Length == 0 ? 0 : groups.FindIndex(one => one.Group.Id.ToString("N") == token);
         if (from < 0)
         {
-            return Bad("invalid group_next_token: groups have changed since");
+            return Bad("invalid parameter \"group_next_token\": no such group; groups or filters have changed since");
         }
 
         var page = groups.Skip(from).Take(limit).ToList();
-        var next = groups.Count - from > page.Count ? groups[from + page.Count].Id.ToString("N") : null;
-        var ids = page.Select(group => group.Id).ToArray();
-        var alerts = withoutAlerts ? [] : Reachable(await store.AlertsAsync(ids, ct), caller);
-        var ofRule = alerts.ToLookup(alert => alert.RuleId);
+        var next = groups.Count - from > page.Count ? groups[from + page.Count].Group.Id.ToString("N") : null;
+        var ids = page.Select(one => one.Group.Id).ToArray();
+        // Also where they are not shown: the state of a rule is that of its alerts.
+        var ofRule = Reachable(await store.AlertsAsync(ids, ct), caller).ToLookup(alert => alert.RuleId);
         var runs = (await store.RunsAsync(ids, ct)).ToDictionary(run => run.GroupId);
-        var answer = page
-            .Select(group => (Group: group, Run: runs.GetValueOrDefault(group.Id), Rules: group.Rules.Where(rule =>
-                (type.Length == 0 || type == (rule.Alert is null ? "record" : "alert")) && Has(names, rule.Name)
-                && (selectors.Count == 0 || selectors.Any(selector => selector.All(matcher => matcher.Matches(rule.Labels.GetValueOrDefault(matcher.Name, ""))))))))
-            .Select(one => new
-            {
-                name = one.Group.Name,
-                file = FileOf(one.Group),
-                rules = one.Rules.Select(rule => rule.Alert is null ? Recording(rule, one.Run) : Alerting(rule, one.Run, ofRule[rule.Id], withoutAlerts)).ToList(),
-                interval = (one.Group.Interval ?? options.Interval).TotalSeconds,
-                limit = one.Group.Limit,
-                evaluationTime = one.Run?.Took.TotalSeconds ?? 0,
-                lastEvaluation = Time(one.Run?.EvaluatedAt),
-            })
-            .Where(group => group.rules.Count > 0 || (names.Count == 0 && type.Length == 0 && selectors.Count == 0));
+        var answer = page.Select(one => (one.Group, one.Rules, Run: runs.GetValueOrDefault(one.Group.Id))).Select(one => new
+        {
+            name = one.Group.Name,
+            file = FileOf(one.Group),
+            rules = one.Rules.Select(rule => rule.Alert is null ? Recording(rule, one.Run) : Alerting(rule, one.Run, ofRule[rule.Id], withoutAlerts)).ToList(),
+            interval = (one.Group.Interval ?? options.Interval).TotalSeconds,
+            limit = one.Group.Limit,
+            evaluationTime = one.Run?.Took.TotalSeconds ?? 0,
+            lastEvaluation = Time(one.Run?.EvaluatedAt),
+        });
         return Success(new { groups = answer, groupNextToken = next });
 
         HashSet<string> Set(string name) => [.. request.Query[name].Select(value => value ?? "")];
@@ -147,6 +156,13 @@ public static class PrometheusRulesApi
     private static string FileOf(RuleGroup group) => group.File.Length > 0 ? group.File : "api";
 
     private static string Health(QueryRule rule, RuleGroupRun? run) => run?.EvaluatedAt is null ? "unknown" : run.Errors.ContainsKey(rule.Id) ? "err" : "ok";
+
+    // As Go's strconv.ParseBool; nothing is false.
+    private static bool TryFlag(string text, out bool flag)
+    {
+        flag = text is "1" or "t" or "T" or "true" or "TRUE" or "True";
+        return flag || text is "" or "0" or "f" or "F" or "false" or "FALSE" or "False";
+    }
 
     // What never was is the zero time in Go.
     private static DateTime Time(DateTimeOffset? at) => at?.UtcDateTime ?? DateTime.SpecifyKind(DateTime.MinValue, DateTimeKind.Utc);

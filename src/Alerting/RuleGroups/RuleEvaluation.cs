@@ -2,6 +2,7 @@ using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Routing;
+using Platform.Alerting.Rules;
 using Platform.Contracts;
 using Platform.PromQL;
 using Platform.ServiceDefaults;
@@ -342,7 +343,7 @@ public sealed partial class RuleEvaluation(
         var labels = RuleLabels.Words(alert.Labels);
         var realm = labels[RuleLabels.Realm];
         var group = labels.Where(label => label.Key is not (RuleLabels.AlertName or RuleLabels.Realm or "severity")).ToDictionary();
-        var severity = QueryRule.SeverityOf(labels.GetValueOrDefault("severity"));
+        var severity = Severities.OfLabel(labels.GetValueOrDefault("severity"));
         double? measured = double.IsFinite(value) ? value : null;
         return Alert.Fire(
             realm, $"{realm}/{rule.Id}:{alert.Labels}", rule.Id, rule.Alert!, severity, AlertSource.Query, labels, group, alert.Annotations,

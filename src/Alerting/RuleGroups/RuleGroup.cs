@@ -45,14 +45,7 @@ public sealed record QueryRule(
     public string Name => Alert ?? Record!;
 
     /// <summary>How urgent its alerts are: by the label <c>severity</c>; medium when that is missing, a template, or another word.</summary>
-    public Severity Severity => SeverityOf(Labels.GetValueOrDefault("severity"));
-
-    internal static Severity SeverityOf(string? label) => label?.ToLowerInvariant() switch
-    {
-        "page" => Severity.Critical,
-        "error" => Severity.High,
-        var word => Severities.Parse(word) ?? Severity.Medium,
-    };
+    public Severity Severity => Severities.OfLabel(Labels.GetValueOrDefault("severity"));
 }
 
 /// <summary>Rules that are evaluated together, in their order and at one pace, over the series of one realm (<c>*</c>: of all).</summary>

@@ -206,4 +206,12 @@ public static class Severities
         "info" => Severity.Info,
         _ => null,
     };
+
+    /// <summary>How urgent an alert is whose labels somebody else wrote: a rule file, a sender. <c>page</c> is critical, <c>error</c> high; medium when the label is missing or another word.</summary>
+    public static Severity OfLabel(string? label) => label?.ToLowerInvariant() switch
+    {
+        "page" => Severity.Critical,
+        "error" => Severity.High,
+        var word => Parse(word) ?? Severity.Medium,
+    };
 }

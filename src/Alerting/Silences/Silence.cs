@@ -34,6 +34,9 @@ public sealed record Silence(
     [JsonIgnore]
     public IReadOnlyList<string>? Unreadable { get; init; }
 
+    /// <summary>What other tools keep with it, a ticket for example; the platform reads none of it.</summary>
+    public IReadOnlyDictionary<string, string> Annotations { get; init; } = new Dictionary<string, string>();
+
     /// <summary>As Alertmanager writes them.</summary>
     public IReadOnlyList<string> Matchers => Unreadable ?? [.. Matching.Select(MatcherNotation.Write)];
 

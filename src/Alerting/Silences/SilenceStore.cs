@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Npgsql;
 using Platform.Alerting.Routing;
 using Platform.Postgres;
@@ -9,7 +10,7 @@ namespace Platform.Alerting.Silences;
 /// <summary>All SQL about silences. What a change of one means for alerts is the flusher's business: it finds what it has not applied yet.</summary>
 public sealed class SilenceStore(NpgsqlDataSource db)
 {
-    private static Sql Columns => $"id, realm, matchers, owner, comment, starts_at, ends_at, created_at, updated_at, updated_by, version";
+    private static Sql Columns => $"id, realm, matchers, owner, comment, starts_at, ends_at, created_at, updated_at, updated_by, version, annotations::text";
 
     /// <summary>One page, newest first.</summary>
     /// <param name="realm">That realm's and those of all realms; null for every silence.</param>
@@ -39,14 +40,15 @@ public sealed class SilenceStore(NpgsqlDataSource db)
 
     public Task InsertAsync(NpgsqlTransaction tx, Silence silence, CancellationToken ct) =>
         tx.ExecuteAsync($"""
-            insert into silences (id, realm, matchers, owner, comment, starts_at, ends_at, created_at, updated_at, updated_by, version)
+            insert into silences (id, realm, matchers, owner, comment, starts_at, ends_at, created_at, updated_at, updated_by, version, annotations)
             values ({silence.Id}, {silence.Realm}, {silence.Matchers.ToArray()}, {silence.Owner}, {silence.Comment}, {silence.StartsAt}, {silence.EndsAt},
-                {silence.CreatedAt}, {silence.UpdatedAt}, {silence.UpdatedBy}, {silence.Version})
+                {silence.CreatedAt}, {silence.UpdatedAt}, {silence.UpdatedBy}, {silence.Version},
+                {Queries.Jsonb(silence.Annotations, WireJson.Options)})
             """, ct);
 
     public Task UpdateAsync(NpgsqlTransaction tx, Silence silence, CancellationToken ct) =>
         tx.ExecuteAsync($"""
-            update silences set matchers = {silence.Matchers.ToArray()}, comment = {silence.Comment}, starts_at = {silence.StartsAt}, ends_at = {silence.EndsAt},
+            update silences set matchers = {silence.Matchers.ToArray()}, owner = {silence.Owner}, annotations = {Queries.Jsonb(silence.Annotations, WireJson.Options)}, comment = {silence.Comment}, starts_at = {silence.StartsAt}, ends_at = {silence.EndsAt},
                 updated_at = {silence.UpdatedAt}, updated_by = {silence.UpdatedBy}, version = {silence.Version}, applied = 'changed'
             where id = {silence.Id}
             """, ct);
@@ -57,7 +59,7 @@ public sealed class SilenceStore(NpgsqlDataSource db)
 
     /// <summary>Every silence that is not over, or whose end has not been acted upon, with what has been acted upon.</summary>
     internal static Task<List<(Silence Silence, string Applied)>> LiveAsync(NpgsqlTransaction tx, CancellationToken ct) =>
-        tx.QueryAsync($"select {Columns}, applied from silences where applied <> 'expired' order by id", row => (Read(row), row.GetString(11)), ct);
+        tx.QueryAsync($"select {Columns}, applied from silences where applied <> 'expired' order by id", row => (Read(row), row.GetString(12)), ct);
 
     /// <summary>Has every alert judged again that the silence may take, or took.</summary>
     internal static async Task ApplyAsync(NpgsqlTransaction tx, Silence silence, SilenceState state, CancellationToken ct)
@@ -98,6 +100,9 @@ public sealed class SilenceStore(NpgsqlDataSource db)
         return new(
             row.GetGuid(0), row.GetString(1), matching ?? [], row.GetString(3), row.GetString(4),
             row.GetTime(5), row.GetTime(6), row.GetTime(7), row.GetTime(8), row.GetString(9), row.GetInt32(10))
-        { Unreadable = matching is null ? written : null };
+        {
+            Unreadable = matching is null ? written : null,
+            Annotations = JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(11))!,
+        };
     }
 }

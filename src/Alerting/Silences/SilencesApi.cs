@@ -111,11 +111,11 @@ public sealed record SilencePreview(MutedNow Now, MutedBefore Before);
 /// <summary>A silence as it is shown.</summary>
 public sealed record SilenceView(
     Guid Id, string Realm, SilenceState State, IReadOnlyList<string> Matchers, string Owner, string Comment, DateTimeOffset StartsAt, DateTimeOffset EndsAt,
-    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, string UpdatedBy, int Version)
+    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, string UpdatedBy, int Version, IReadOnlyDictionary<string, string> Annotations)
 {
     public static SilenceView Of(Silence silence, DateTimeOffset now) => new(
         silence.Id, silence.Realm, silence.StateAt(now), silence.Matchers, silence.Owner, silence.Comment, silence.StartsAt, silence.EndsAt,
-        silence.CreatedAt, silence.UpdatedAt, silence.UpdatedBy, silence.Version);
+        silence.CreatedAt, silence.UpdatedAt, silence.UpdatedBy, silence.Version, silence.Annotations);
 }
 
 /// <summary>Silence alerts for a while, see who did, and what it would mean.</summary>
@@ -271,7 +271,7 @@ public static class SilencesApi
     }
 
     /// <summary>What a silence with these matchers takes now, and what it would have taken in the last seven days. Nothing is stored.</summary>
-    private static async Task<Results<Ok<Envelope<SilencePreview>>, ValidationProblem>> PreviewAsync(
+    private static async Task<Results<Ok<Envelope<SilencePreview>>, ValidationProblem, ProblemHttpResult>> PreviewAsync(
         SilenceBody body, Caller caller, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
@@ -281,7 +281,12 @@ public static class SilencesApi
             return TypedResults.ValidationProblem(errors);
         }
 
-        var realm = body.Realm is { } named && caller.Reaches(named) && named != Realm.All ? named : caller.RealmFilter;
+        if (body.Realm is { } named && !caller.Reaches(named))
+        {
+            return Access.ForeignRealm();
+        }
+
+        var realm = body.Realm is { } one && one != Realm.All ? one : caller.RealmFilter;
         Sql where = $"labels @> {Queries.Jsonb(matching.Where(matcher => matcher.Kind == MatchKind.Equal && matcher.Value.Length > 0).GroupBy(matcher => matcher.Name).ToDictionary(same => same.Key, same => same.First().Value), WireJson.Options)}";
         where = $"{where} and {OfRealm()}";
         var open = (await db.QueryAsync($"""
