@@ -41,9 +41,21 @@ public sealed class RoutingApiTests(AlertingWorld world) : IClassFixture<Alertin
     public async Task Receivers_of_an_Alertmanager_file_become_channels()
     {
         using var admin = world.Client(Role.Admin, "import");
-        var (status, problem) = await PutAsync(admin, "route: {receiver: ops}\nreceivers:\n- name: ops\n  webhook_configs: [{url: 'http://hooks.example/x'}]\n", "application/yaml");
+        var (status, problem) = await PutAsync(admin, """
+            global: {resolve_timeout: 5m}
+            route: {receiver: ops}
+            receivers:
+            - name: ops
+              webhook_configs: [{url: 'http://hooks.example/x'}]
+              slack_configs: [{api_url: 'http://hooks.example/slack', channel: '#ops', title: '{{ .Status }}'}]
+            """, "application/yaml");
 
         Assert.True(status == HttpStatusCode.OK, problem.ToString());
+        var ignored = problem.GetProperty("data").GetProperty("ignored").EnumerateArray().Select(one => one.GetString()!).ToList();
+        Assert.Equal(2, ignored.Count);
+        Assert.StartsWith("line 1: global.resolve_timeout is not taken over.", ignored[0], StringComparison.Ordinal);
+        Assert.StartsWith("line 6: receiver \"ops\": slack_configs: title is not taken over", ignored[1], StringComparison.Ordinal);
+        Assert.False((await world.GetAsync("api/v1/monitoring/routing", admin)).TryGetProperty("ignored", out _));
         Assert.Equal("ops/webhook", (await world.GetAsync("api/v1/monitoring/routing", admin)).GetProperty("config").GetProperty("receivers")[0].GetProperty("channels")[0].GetString());
         Assert.Contains((await world.GetAsync("api/v1/monitoring/channels", admin)).GetProperty("items").EnumerateArray(), channel => channel.GetProperty("name").GetString() == "ops/webhook");
     }
@@ -92,6 +104,15 @@ public sealed class RoutingApiTests(AlertingWorld world) : IClassFixture<Alertin
 
         Assert.Equal(HttpStatusCode.BadRequest, status);
         Assert.Equal(["comment", "ends_at", "matchers"], problem.GetProperty("errors").EnumerateObject().Select(error => error.Name).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_silence_is_previewed_for_realms_in_reach_only()
+    {
+        foreach (var (realm, expected) in new[] { ("elsewhere", HttpStatusCode.Forbidden), ("*", HttpStatusCode.Forbidden), ("default", HttpStatusCode.OK) })
+        {
+            Assert.Equal(expected, (await SendAsync(world.Moderator, HttpMethod.Post, "api/v1/monitoring/silences/preview", new { matchers = (string[])["a=1"], realm })).Status);
+        }
     }
 
     [Fact]

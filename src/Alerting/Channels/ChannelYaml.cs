@@ -9,9 +9,9 @@ using YamlDotNet.RepresentationModel;
 namespace Platform.Alerting.Channels;
 
 /// <summary>
-/// Channels out of the receivers of an Alertmanager file (0.25): <c>webhook_configs</c>, <c>email_configs</c>, <c>slack_configs</c> and
-/// <c>pagerduty_configs</c>. What has no meaning here is a fault with its line and the remedy: a page that would look or go otherwise than
-/// the file says must not pass silently. https://prometheus.io/docs/alerting/latest/configuration/#receiver-integration-settings
+/// Channels out of the receivers of an Alertmanager file: <c>webhook_configs</c>, <c>email_configs</c>, <c>slack_configs</c>,
+/// <c>pagerduty_configs</c> and <c>msteamsv2_configs</c>. What decides where and when a page goes and has no meaning here is a fault with its
+/// line and the remedy; what only sets the wording, which is the platform's own, is left out and named. https://prometheus.io/docs/alerting/latest/configuration/#receiver-integration-settings
 /// </summary>
 public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings, SmtpSettings smtp)
 {
@@ -21,6 +21,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
         ["email_configs"] = ChannelKind.Email,
         ["slack_configs"] = ChannelKind.Slack,
         ["pagerduty_configs"] = ChannelKind.Pagerduty,
+        ["msteamsv2_configs"] = ChannelKind.Teams,
     };
 
     // Their names for our fields; http_config, require_tls and send_resolved are read apart.
@@ -30,7 +31,25 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
         [ChannelKind.Email] = new() { ["to"] = "to", ["from"] = "from", ["smarthost"] = "smarthost", ["hello"] = "hello", ["auth_username"] = "username", ["auth_password"] = "password" },
         [ChannelKind.Slack] = new() { ["api_url"] = "url", ["channel"] = "channel", ["username"] = "username", ["icon_emoji"] = "icon_emoji" },
         [ChannelKind.Pagerduty] = new() { ["routing_key"] = "routing_key", ["url"] = "url", ["client"] = "client", ["class"] = "class", ["component"] = "component", ["group"] = "group" },
+        [ChannelKind.Teams] = new() { ["webhook_url"] = "url" },
     };
+
+    // How a message looks and what it says; the message arrives without them.
+    private static readonly Dictionary<ChannelKind, HashSet<string>> Looks = new()
+    {
+        [ChannelKind.Webhook] = ["timeout"],
+        [ChannelKind.Email] = ["html", "text", "headers"],
+        [ChannelKind.Slack] =
+        [
+            "title", "title_link", "pretext", "text", "fallback", "color", "fields", "short_fields", "footer", "callback_id", "icon_url", "image_url", "thumb_url", "link_names", "mrkdwn_in", "actions",
+            "message_text", "timeout",
+        ],
+        [ChannelKind.Pagerduty] = ["description", "details", "severity", "source", "client_url", "images", "links", "timeout"],
+        [ChannelKind.Teams] = ["title", "summary", "text", "timeout"],
+    };
+
+    // Those of ours that are looks, too: a template in them costs no page.
+    private static readonly HashSet<string> Decorations = ["username", "icon_emoji", "client", "class", "component", "group"];
 
     // What the section global says for those that say nothing.
     private static readonly Dictionary<ChannelKind, Dictionary<string, string>> Globals = new()
@@ -39,7 +58,21 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
         [ChannelKind.Email] = new() { ["smtp_smarthost"] = "smarthost", ["smtp_from"] = "from", ["smtp_hello"] = "hello", ["smtp_auth_username"] = "auth_username", ["smtp_auth_password"] = "auth_password", ["smtp_require_tls"] = "require_tls" },
         [ChannelKind.Slack] = new() { ["slack_api_url"] = "api_url" },
         [ChannelKind.Pagerduty] = new() { ["pagerduty_url"] = "url" },
+        [ChannelKind.Teams] = [],
     };
+
+    /// <summary>What the section <c>global</c> says that means nothing here: each with its line, and who decides instead.</summary>
+    public static IEnumerable<string> Ignored(YamlNode? global) =>
+        from key in (global as YamlMappingNode)?.Children.Keys ?? []
+        let name = Text(key) ?? ""
+        where !Globals.Values.Any(known => known.ContainsKey(name))
+        select string.Create(CultureInfo.InvariantCulture, $"line {key.Start.Line}: global.{name} is not taken over. ") + name switch
+        {
+            "resolve_timeout" => "ALERT_RESOLVE_TIMEOUT_SECONDS says when an alert is over that nobody repeats.",
+            "http_config" => "Write it beside the receiver; proxies and certificates are the system's.",
+            _ when name.EndsWith("_file", StringComparison.Ordinal) => "It names a file of the machine where Alertmanager runs. Write the value itself.",
+            _ => "Nothing here is set by it.",
+        };
 
     /// <summary>Makes the channel of one receiver's entry, or changes the one that an earlier import of the same file made.</summary>
     /// <param name="receiver">Name of the receiver: the channel is <c>receiver/webhook</c>, the second of its kind <c>receiver/webhook-2</c>.</param>
@@ -49,11 +82,12 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
     /// <param name="taken">Names that this import has given; the new one is added.</param>
     /// <param name="caller">Who imports: made and changed channels are recorded as if they had been sent one by one.</param>
     /// <param name="faults">What is wrong is added here, with its line; then the transaction must not be committed.</param>
+    /// <param name="ignored">What is left out is added here, with its line.</param>
     /// <returns>The channel's name, or null with a fault.</returns>
     public async Task<string?> ImportAsync(
-        NpgsqlTransaction tx, string realm, string receiver, string key, YamlNode config, YamlNode? global, ISet<string> taken, Caller caller, DateTimeOffset now, List<string> faults, CancellationToken ct)
+        NpgsqlTransaction tx, string realm, string receiver, string key, YamlNode config, YamlNode? global, ISet<string> taken, Caller caller, DateTimeOffset now, List<string> faults, List<string> ignored, CancellationToken ct)
     {
-        if (Read(receiver, key, config, global, faults) is not { } body)
+        if (Read(receiver, key, config, global, faults, ignored) is not { } body)
         {
             return null;
         }
@@ -100,12 +134,12 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
     }
 
     /// <summary>The entry as a channel without a name; null when it is not understood, with faults.</summary>
-    public static ChannelBody? Read(string receiver, string key, YamlNode config, YamlNode? global, List<string> faults)
+    public static ChannelBody? Read(string receiver, string key, YamlNode config, YamlNode? global, List<string> faults, List<string> ignored)
     {
         var before = faults.Count;
         if (!Kinds.TryGetValue(key, out var kind))
         {
-            faults.Add($"{Place(config, receiver, key)}: {key} is not supported; there are {string.Join(", ", Kinds.Keys)}. Make a channel of another kind at /api/v1/monitoring/channels.");
+            faults.Add($"{Place(config, receiver, key)}: {key} is not supported; there are {string.Join(", ", Kinds.Keys)}. {(key == "msteams_configs" ? "Microsoft has retired its connectors: make a Workflows webhook and write msteamsv2_configs." : "Make a channel of another kind at /api/v1/monitoring/channels.")}");
             return null;
         }
 
@@ -118,7 +152,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
         var fields = new Dictionary<string, string>();
         var requireTls = true;
         // Alertmanager tells of the end where it does by default: not by mail and not in Slack.
-        var sendResolved = kind is ChannelKind.Webhook or ChannelKind.Pagerduty;
+        var sendResolved = kind is ChannelKind.Webhook or ChannelKind.Pagerduty or ChannelKind.Teams;
         var all = entry.Children.Concat(
             (global as YamlMappingNode)?.Children.Where(pair => Text(pair.Key) is { } name && Globals[kind].TryGetValue(name, out var own) && !entry.Children.ContainsKey(new YamlScalarNode(own)))
                 .Select(pair => KeyValuePair.Create((YamlNode)new YamlScalarNode(Globals[kind][Text(pair.Key)!]), pair.Value)) ?? []);
@@ -133,7 +167,7 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
             {
                 requireTls = required;
             }
-            else if (name == "http_config" && kind is ChannelKind.Webhook or ChannelKind.Slack)
+            else if (name == "http_config" && kind != ChannelKind.Email)
             {
                 ReadHttp(value);
             }
@@ -142,6 +176,10 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
                 if (Text(value) is not { } text)
                 {
                     Fault(value, $"{name} is one text.");
+                }
+                else if (text.Contains("{{", StringComparison.Ordinal) && Decorations.Contains(field))
+                {
+                    Ignore(keyNode, $"{name} is a template, and channels have none: left out.");
                 }
                 else if (text.Contains("{{", StringComparison.Ordinal))
                 {
@@ -155,6 +193,12 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
                 {
                     fields[field] = text;
                 }
+            }
+            else if (Looks[kind].Contains(name))
+            {
+                Ignore(keyNode, name == "timeout"
+                    ? "timeout is not taken over: ALERT_WEBHOOK_TIMEOUT_SECONDS says how long a receiver may take."
+                    : $"{name} is not taken over: the wording is the platform's own and made of the alert's labels and annotations.");
             }
             else if (name is not ("send_resolved" or "require_tls"))
             {
@@ -179,6 +223,8 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
 
         void Fault(YamlNode at, string message) => faults.Add($"{Place(at, receiver, key)}: {message}");
 
+        void Ignore(YamlNode at, string message) => ignored.Add($"{Place(at, receiver, key)}: {message}");
+
         bool? Flag(string name, YamlNode value)
         {
             if (Text(value) is "true" or "false")
@@ -196,10 +242,10 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
             {
                 switch (Text(nameNode), part)
                 {
-                    case ("authorization", YamlMappingNode mapping) when Text(mapping, "credentials") is { Length: > 0 } credentials && (Text(mapping, "type") ?? "Bearer") is var type:
+                    case ("authorization", YamlMappingNode mapping) when kind is ChannelKind.Webhook or ChannelKind.Slack && Text(mapping, "credentials") is { Length: > 0 } credentials && (Text(mapping, "type") ?? "Bearer") is var type:
                         Authorize(type, credentials);
                         break;
-                    case ("bearer_token", YamlScalarNode { Value: { Length: > 0 } token }):
+                    case ("bearer_token", YamlScalarNode { Value: { Length: > 0 } token }) when kind is ChannelKind.Webhook or ChannelKind.Slack:
                         Authorize("Bearer", token);
                         break;
                     case ("basic_auth", YamlMappingNode mapping) when Text(mapping, "username") is { } user && Text(mapping, "password") is { } password && kind == ChannelKind.Webhook:
@@ -233,9 +279,6 @@ public sealed class ChannelYaml(ChannelStore channels, ChannelSettings settings,
     private static string Remedy(ChannelKind kind, string name) => name switch
     {
         _ when name.EndsWith("_file", StringComparison.Ordinal) => $"{name} names a file of the machine where Alertmanager runs. Write the value itself; it is stored encrypted.",
-        "title" or "text" or "html" or "fallback" or "pretext" or "description" or "details" or "color" or "fields" or "actions" or "title_link" or "headers" =>
-            $"{name} sets the wording, which is the platform's own and made of the alert's annotations. Leave it out.",
-        "severity" => "severity is that of the alert. Leave it out.",
         "service_key" => "service_key is of PagerDuty's old integration. Make an Events API v2 integration and write its routing_key.",
         _ => $"the key \"{name}\" is not known for this kind; known are {string.Join(", ", Names[kind].Keys.Append("send_resolved").Order(StringComparer.Ordinal))}.",
     };

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Npgsql;
 using Platform.Alerting.Alerts;
@@ -20,6 +21,10 @@ namespace Platform.Alerting.Routing;
 /// <param name="Config">With Alertmanager's keys; receivers name channels.</param>
 public sealed record RoutingView(string Realm, int Version, string ChangedBy, DateTimeOffset? ChangedAt, JsonObject Config)
 {
+    /// <summary>Of a change: what the file says that means nothing here, each with its line. Null for nothing.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<string>? Ignored { get; init; }
+
     public static RoutingView Of(StoredRouting stored) => new(stored.Realm, stored.Version, stored.ChangedBy, stored.ChangedAt, RoutingDocument.WriteJson(stored.Config));
 }
 
@@ -115,12 +120,12 @@ public static class RoutingApi
         }
 
         // Receivers with settings of their own become channels, in the same transaction.
-        var wrong = new List<string>();
+        var (wrong, ignored) = (new List<string>(), new List<string>(ChannelYaml.Ignored(global)));
         var made = new List<(string Receiver, string? Channel)>();
         var taken = new HashSet<string>();
         foreach (var one in foreign)
         {
-            made.Add((one.Receiver, await importer.ImportAsync(tx, realm, one.Receiver, one.Key, one.Config, global, taken, caller, now, wrong, ct)));
+            made.Add((one.Receiver, await importer.ImportAsync(tx, realm, one.Receiver, one.Key, one.Config, global, taken, caller, now, wrong, ignored, ct)));
         }
 
         config = config with
@@ -159,7 +164,7 @@ public static class RoutingApi
         }), ct);
         await tx.CommitAsync(ct);
         flusher.Wake();
-        return TypedResults.Ok(Envelope.Of(RoutingView.Of(stored)));
+        return TypedResults.Ok(Envelope.Of(RoutingView.Of(stored) with { Ignored = ignored.Count > 0 ? [.. ignored.Take(MostFaults)] : null }));
     }
 
     private static async Task<Results<Ok<Envelope<Simulation>>, ValidationProblem>> SimulateAsync(
@@ -191,7 +196,7 @@ public static class RoutingApi
     {
         var mutedBy = Muting.MutedBy(route.MuteTimeIntervals, route.ActiveTimeIntervals, config.TimeIntervals, at);
         var group = route.GroupLabels(labels);
-        var severity = Severities.Parse(labels["severity"]) ?? Severity.Info;
+        var severity = Severities.OfLabel(labels["severity"]);
         var first = Grouping.TellAt(severity, at, passed: false, route.GroupWait) - at;
         var receiver = config.Find(route.Receiver);
         return new SimulatedRoute(
