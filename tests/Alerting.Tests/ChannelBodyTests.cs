@@ -72,6 +72,36 @@ public sealed class ChannelBodyTests
     }
 
     [Fact]
+    public void Slack_Teams_and_mail_say_what_to_do_and_where()
+    {
+        var told = Message(alerts: 1).Content;
+        var content = told with { Alerts = [told.Alerts[0] with { Annotations = new Dictionary<string, string> { ["summary"] = "s", ["runbook"] = "Restart <it>.", ["runbook_url"] = "https://wiki.example/a" } }] };
+        var over = content with { Status = NotificationStatus.Resolved, Alerts = [content.Alerts[0] with { Status = NotificationStatus.Resolved }] };
+        var acting = $"Acknowledge: POST https://platform.example/api/v1/monitoring/alerts/{content.Alerts[0].Id}/acknowledge. Silence: POST https://platform.example/api/v1/monitoring/silences.";
+
+        var blocks = Slack(content, "https://platform.example/");
+        Assert.Contains("<https://wiki.example/a|Runbook> · Runbook: Restart &lt;it&gt;.", blocks[0].GetProperty("text").GetProperty("text").GetString(), StringComparison.Ordinal);
+        Assert.EndsWith(acting, blocks[1].GetProperty("elements")[0].GetProperty("text").GetString(), StringComparison.Ordinal);
+        Assert.Contains("/alerts/{id}/acknowledge", Slack(Message(alerts: 2).Content, "https://platform.example/").GetRawText(), StringComparison.Ordinal);
+        Assert.DoesNotContain("Acknowledge", Slack(content, "").GetRawText(), StringComparison.Ordinal);
+        Assert.DoesNotContain("Runbook", Slack(over, "").GetRawText(), StringComparison.Ordinal);
+
+        var card = JsonElement.Parse(TeamsCard.Body(content, "https://platform.example").Span).GetProperty("attachments")[0].GetProperty("content");
+        Assert.Equal(["Open the alert", "Runbook"], card.GetProperty("actions").EnumerateArray().Select(action => action.GetProperty("title").GetString()));
+        Assert.Contains("Restart <it>.", card.GetProperty("body").EnumerateArray().SelectMany(Facts));
+        Assert.EndsWith("/silences.", card.GetProperty("body").EnumerateArray().Last().GetProperty("text").GetString(), StringComparison.Ordinal);
+
+        var text = Wording.Text(content, "https://platform.example", 10);
+        Assert.All((string[])["Restart <it>.", "https://wiki.example/a", acting], part => Assert.Contains(part, text, StringComparison.Ordinal));
+
+        static JsonElement Slack(NotificationContent content, string url) =>
+            JsonElement.Parse(OutboundPost.Json(SlackMessage.Body(Channel(ChannelKind.Slack, ("url", "https://x")), content, url)).Span).GetProperty("attachments")[0].GetProperty("blocks");
+
+        static IEnumerable<string?> Facts(JsonElement block) =>
+            block.TryGetProperty("facts", out var facts) ? facts.EnumerateArray().Select(fact => fact.GetProperty("value").GetString()) : [];
+    }
+
+    [Fact]
     public void Slack_messages_stay_below_its_limits()
     {
         var body = OutboundPost.Json(SlackMessage.Body(Channel(ChannelKind.Slack, ("url", "https://x")), Message(annotation: new string('ü', 20_000), alerts: 80).Content, ""));

@@ -187,18 +187,21 @@ public sealed class ChannelDeliveryTests(ChannelWorld world, ITestOutputHelper o
         await world.ChannelAsync("bot", "slack", new { token = "xoxb-secret", channel = "#ops" });
         await world.TellAsync("bot", "s");
         await world.TellAsync("bot", "s", reason: "1 alert was added");
+        await world.TellAsync([ChannelWorld.Outgoing("bot", "s", reason: "acknowledged by anna") with { Kind = "acknowledged" }, ChannelWorld.Outgoing("bot", "unknown", reason: "acknowledged by anna") with { Kind = "acknowledged" }]);
         await world.TellAsync("bot", "s", NotificationStatus.Resolved, "all alerts resolved");
         await world.TellAsync("bot", "s", reason: "first notification of the next episode");
 
-        Assert.All(await world.SettledAsync("bot", 4), one => Assert.Equal("delivered", one.GetProperty("state").GetString()));
+        Assert.All(await world.SettledAsync("bot", 6), one => Assert.Equal("delivered", one.GetProperty("state").GetString()));
 
         var posted = world.Receiver.At("/slack-api/chat.postMessage");
         var updated = world.Receiver.At("/slack-api/chat.update");
-        Assert.Equal(["#ops", "C42", "C42", "#ops"], posted.Select(request => request.Body.GetProperty("channel").GetString()));
-        Assert.Equal([null, "1.0", "1.0", null], posted.Select(request => request.Body.TryGetProperty("thread_ts", out var thread) ? thread.GetString() : null));
-        Assert.Equal(["1.0", "1.0"], updated.Select(request => request.Body.GetProperty("ts").GetString()));
+        Assert.Equal(["#ops", "C42", "C42", "C42", "#ops"], posted.Select(request => request.Body.GetProperty("channel").GetString()));
+        Assert.Equal([null, "1.0", "1.0", "1.0", null], posted.Select(request => request.Body.TryGetProperty("thread_ts", out var thread) ? thread.GetString() : null));
+        Assert.Equal(["1.0", "1.0", "1.0"], updated.Select(request => request.Body.GetProperty("ts").GetString()));
         Assert.All(posted, request => Assert.Equal("Bearer xoxb-secret", request.Headers["Authorization"]));
-        Assert.Equal([true, false], posted.Where(request => request.Body.TryGetProperty("reply_broadcast", out _)).Select(request => request.Body.GetProperty("reply_broadcast").GetBoolean()));
+        Assert.Contains("acknowledged by anna", updated[1].Text, StringComparison.Ordinal);
+        // Who takes care is shown, and rings nobody.
+        Assert.Equal([true, false, false], posted.Where(request => request.Body.TryGetProperty("reply_broadcast", out _)).Select(request => request.Body.GetProperty("reply_broadcast").GetBoolean()));
     }
 
     [Fact]

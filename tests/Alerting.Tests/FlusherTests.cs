@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Channels;
 using Platform.Alerting.Routing;
 using Platform.Contracts;
 using Platform.Postgres;
@@ -27,6 +28,40 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
         await world.ResolveAsync(first);
         await world.FlushAsync();
         Assert.Equal(["webhook: all alerts resolved: -a"], await world.ToldAsync("plain"));
+    }
+
+    [Fact]
+    public async Task Who_takes_care_is_shown_where_that_can_be_shown_once_nothing_calls_any_more()
+    {
+        await world.ChannelAsync("care", "pager", ChannelKind.Pagerduty, ("routing_key", "R"));
+        await world.ChannelAsync("care", "bot", ChannelKind.Slack, ("token", "xoxb-1"), ("channel", "#ops"));
+        await world.ChannelAsync("care", "hook", ChannelKind.Slack, ("url", "https://hooks.example/1"));
+        await world.RouteAsync("care", "{route: {receiver: team, group_by: [alertname], group_wait: 0s}, receivers: [{name: team, channels: [pager, bot, hook, webhook]}]}");
+        var a = await world.FireAsync("care", "Down", Severity.High, ("host", "a"));
+        world.Clock.Advance(TimeSpan.FromSeconds(1));
+        var b = await world.FireAsync("care", "Down", Severity.High, ("host", "b"));
+        await world.FlushAsync();
+        Assert.Equal(4, (await world.ToldAsync("care")).Count(told => told.EndsWith(": first notification: a b", StringComparison.Ordinal)));
+
+        await world.AcknowledgeAsync(a);
+        await world.FlushAsync();
+        Assert.Empty(await world.ToldAsync("care"));
+        await world.AcknowledgeAsync(b);
+        await world.FlushAsync();
+        Assert.Equal(["pager: acknowledged by anna: mine: a b", "bot: acknowledged by anna: mine: a b"], await world.ToldAsync("care"));
+        Assert.Equal(2, await world.Db.FindAsync($"select count(*) from notifications where realm = 'care' and kind = 'acknowledged' and status = 'firing'", row => row.GetInt64(0), Ct));
+
+        // What nobody was told of, and what is over, is acknowledged nowhere.
+        await world.SilenceAsync("care", TimeSpan.FromHours(1), "host=\"c\"");
+        var c = await world.FireAsync("care", "Other", Severity.High, ("host", "c"));
+        await world.FlushAsync();
+        await world.AcknowledgeAsync(c);
+        await world.FlushAsync();
+        Assert.Empty(await world.ToldAsync("care"));
+        await world.ResolveAsync(a);
+        await world.ResolveAsync(b);
+        await world.FlushAsync();
+        Assert.Equal(4, (await world.ToldAsync("care")).Count(told => told.Contains(": all alerts resolved: -a -b", StringComparison.Ordinal)));
     }
 
     [Fact]

@@ -114,6 +114,11 @@ public sealed class GroupingWorld : IAsyncLifetime
         return true;
     });
 
+    /// <summary>Makes a channel of a realm.</summary>
+    public Task ChannelAsync(string realm, string name, ChannelKind kind, params (string Name, string Value)[] fields) => InTransactionAsync(tx =>
+        _services.GetRequiredService<ChannelStore>().InsertAsync(
+            tx, new Channel(Guid.CreateVersion7(), realm, name, kind, fields.ToDictionary(field => field.Name, field => field.Value)) { CreatedAt = Clock.Now, UpdatedAt = Clock.Now }, TestContext.Current.CancellationToken));
+
     /// <summary>Lets the flusher look until there is nothing to do.</summary>
     public async Task FlushAsync()
     {

@@ -113,6 +113,7 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
             where id = {alert.Id}
             """, ct);
         await LogAsync(tx, alert.Id, act.At, "acknowledged", act.By, new { reason = act.Reason, until = alert.AcknowledgedUntil }, ct);
+        await NewsAsync(tx, [alert.Id], "acknowledged", null, ct);
         await tx.SendAsync(new AlertAcknowledged(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, act.At, act.By!, act.Reason), ct);
     }
 

@@ -66,6 +66,9 @@ public sealed record Channel(Guid Id, string Realm, string Name, ChannelKind Kin
 
     public int Version { get; init; } = 1;
 
+    /// <summary>Whether those who look there can be shown that somebody takes care, without another message that rings.</summary>
+    public bool ShowsAcknowledgements => Kind == ChannelKind.Pagerduty || (Kind == ChannelKind.Slack && this["token"] is not null);
+
     /// <summary>A field's text; null when it is not set.</summary>
     public string? this[string field] => Fields.GetValueOrDefault(field);
 

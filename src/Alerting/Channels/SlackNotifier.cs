@@ -16,6 +16,7 @@ public sealed class SlackNotifier(OutboundPost http, NotificationOptions options
     public async Task<Answer> SendAsync(Channel channel, ChannelMessage message)
     {
         var body = SlackMessage.Body(channel, message.Content, options.ExternalUrl);
+        var isAcknowledgement = message.Kind == "acknowledged";
         if (channel["url"] is { } url)
         {
             return await http.SendAsync(new Uri(url), OutboundPost.Json(body));
@@ -31,13 +32,19 @@ public sealed class SlackNotifier(OutboundPost http, NotificationOptions options
 
             if (changed.Outcome == DeliveryOutcome.Accepted)
             {
-                var replied = await CallAsync(channel, "chat.postMessage", SlackMessage.Reply(message.Content, posted.Channel, posted.Ts));
+                var replied = await CallAsync(channel, "chat.postMessage", SlackMessage.Reply(message.Content, posted.Channel, posted.Ts, rings: message.Content.Status == NotificationStatus.Firing && !isAcknowledgement));
                 // The message says it already: a refused reply is no reason to call the whole refused.
                 return replied.Outcome == DeliveryOutcome.TryAgain ? replied
                     : changed with { Memory = message.Content.Status == NotificationStatus.Resolved ? "" : null };
             }
 
             // Somebody deleted the message, or it is too old to be changed: a new one.
+        }
+
+        if (isAcknowledgement)
+        {
+            // It only changes what is there.
+            return new Answer(DeliveryOutcome.Accepted, "there is no message to change");
         }
 
         var told = await CallAsync(channel, "chat.postMessage", SlackMessage.In(body, channel["channel"]!));
@@ -63,6 +70,7 @@ public static class SlackMessage
 
     // Slack takes about 13,000 characters in all; sections take 3,000.
     private const int LongestSection = 1_000;
+    private const int LongestLink = 200;
 
     public static Dictionary<string, object> Body(Channel channel, NotificationContent content, string externalUrl)
     {
@@ -70,16 +78,17 @@ public static class SlackMessage
         foreach (var alert in content.Alerts.Take(MostAlerts))
         {
             var link = Wording.Link(alert, externalUrl);
-            var name = link.Length > 0 ? $"<{link.Replace("|", "%7C", StringComparison.Ordinal).Replace(">", "%3E", StringComparison.Ordinal)}|{Escape(alert.Name)}>" : Escape(alert.Name);
+            var name = link.Length > 0 ? Linked(link, alert.Name) : Escape(alert.Name);
             string?[] lines = [$"*{Wording.State(alert)}* {name}: {Escape(Wording.Cut(Wording.Summary(alert), 300))}",
                 alert.Annotations.GetValueOrDefault("description") is { Length: > 0 } description ? Escape(Wording.Cut(description, 300)) : null,
+                alert.Status == NotificationStatus.Firing ? Runbook(alert) : null,
                 Escape(string.Join(" · ", ((string[])[Wording.Measured(alert), Wording.Times(alert)]).Where(part => part.Length > 0))),
                 Wording.Labels(alert) is { Length: > 0 } labels ? $"`{Escape(Wording.Cut(labels.Replace('`', '\''), 300))}`" : null];
             blocks.Add(new { type = "section", text = new { type = "mrkdwn", text = Wording.Cut(string.Join('\n', lines.Where(line => line is { Length: > 0 })), LongestSection) } });
         }
 
         var left = content.Alerts.Count + content.TruncatedAlerts - Math.Min(MostAlerts, content.Alerts.Count);
-        var why = (left > 0 ? $"… and {left} more. " : "") + $"{content.Reason} (receiver {content.Receiver})";
+        var why = (left > 0 ? $"… and {left} more. " : "") + $"{content.Reason} (receiver {content.Receiver})" + (Wording.Acting(content, externalUrl) is { Length: > 0 } acting ? $"\n{acting}" : "");
         blocks.Add(new { type = "context", elements = new[] { new { type = "mrkdwn", text = Escape(Wording.Cut(why, LongestSection)) } } });
         var title = Wording.Title(content);
         var body = new Dictionary<string, object>
@@ -111,12 +120,13 @@ public static class SlackMessage
     }
 
     /// <summary>What changed, in the thread of the message; in the channel, too, when something fires, because nobody is rung for a rewritten message.</summary>
-    public static Dictionary<string, object> Reply(NotificationContent content, string channel, string ts) => new()
+    /// <param name="rings">Whether it is shown in the channel as well.</param>
+    public static Dictionary<string, object> Reply(NotificationContent content, string channel, string ts, bool rings) => new()
     {
         ["channel"] = channel,
         ["thread_ts"] = ts,
         ["text"] = Escape($"{Wording.Title(content)}\n{content.Reason}"),
-        ["reply_broadcast"] = content.Status == NotificationStatus.Firing,
+        ["reply_broadcast"] = rings,
     };
 
     /// <summary>The Web API answers 200 and says in the body whether it did it.</summary>
@@ -150,6 +160,15 @@ public static class SlackMessage
         Severity.Medium => "#f2c744",
         Severity.Low or Severity.Info => "#3aa3e3",
     };
+
+    private static string? Runbook(ToldAlert alert)
+    {
+        string?[] parts = [Wording.RunbookUrl(alert) is { Length: <= LongestLink } url ? Linked(url, "Runbook") : null, Wording.Runbook(alert) is { } text ? $"Runbook: {Escape(Wording.Cut(text, 200))}" : null];
+        return parts.Any(part => part is not null) ? string.Join(" · ", parts.Where(part => part is not null)) : null;
+    }
+
+    private static string Linked(string url, string text) =>
+        $"<{url.Replace("|", "%7C", StringComparison.Ordinal).Replace(">", "%3E", StringComparison.Ordinal)}|{Escape(text)}>";
 
     private static string Escape(string text) =>
         text.Replace("&", "&amp;", StringComparison.Ordinal).Replace("<", "&lt;", StringComparison.Ordinal).Replace(">", "&gt;", StringComparison.Ordinal);

@@ -47,13 +47,15 @@ public static class TeamsCard
                 body.Add(new { type = "TextBlock", wrap = true, text = Plain(Wording.Cut(description, 1_000)) });
             }
 
-            (string Title, string Value)[] facts = [("When", Wording.Times(alert)), ("Measured", Wording.Measured(alert)), ("Labels", Wording.Cut(Wording.Labels(alert), 1_000))];
+            (string Title, string Value)[] facts = [("When", Wording.Times(alert)), ("Measured", Wording.Measured(alert)), ("Runbook", alert.Status == NotificationStatus.Firing ? Wording.Cut(Wording.Runbook(alert) ?? Wording.RunbookUrl(alert) ?? "", 500) : ""), ("Labels", Wording.Cut(Wording.Labels(alert), 1_000))];
             body.Add(new { type = "FactSet", facts = facts.Where(fact => fact.Value.Length > 0).Select(fact => new { title = fact.Title, value = Plain(fact.Value) }).ToArray() });
         }
 
         var left = content.Alerts.Count + content.TruncatedAlerts - Math.Min(most, content.Alerts.Count);
-        body.Add(new { type = "TextBlock", wrap = true, isSubtle = true, size = "Small", separator = true, text = Plain((left > 0 ? $"… and {left} more. " : "") + $"Why: {content.Reason} (receiver {content.Receiver})") });
+        body.Add(new { type = "TextBlock", wrap = true, isSubtle = true, size = "Small", separator = true, text = Plain((left > 0 ? $"… and {left} more. " : "") + $"Why: {content.Reason} (receiver {content.Receiver}). {Wording.Acting(content, externalUrl)}".TrimEnd()) });
         var link = content.Alerts.Count > 0 ? Wording.Link(content.Alerts[0], externalUrl) : "";
+        var runbook = content.Status == NotificationStatus.Firing ? content.Alerts.Select(Wording.RunbookUrl).FirstOrDefault(url => url is not null) : null;
+        var actions = ((string Title, string? Url)[])[("Open the alert", link), ("Runbook", runbook)];
         return OutboundPost.Json(new
         {
             type = "message",
@@ -69,7 +71,7 @@ public static class TeamsCard
                         ["version"] = "1.4",
                         ["msteams"] = new { width = "Full" },
                         ["body"] = body,
-                        ["actions"] = link.Length > 0 ? new object[] { new { type = "Action.OpenUrl", title = "Open the alert", url = link } } : Array.Empty<object>(),
+                        ["actions"] = actions.Where(action => action.Url is { Length: > 0 }).DistinctBy(action => action.Url).Select(action => new { type = "Action.OpenUrl", title = action.Title, url = action.Url }).ToArray(),
                     },
                 },
             },

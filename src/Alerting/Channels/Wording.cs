@@ -40,13 +40,32 @@ public static class Wording
     public static string Link(ToldAlert alert, string externalUrl) =>
         alert.Id == Guid.Empty ? externalUrl
         : externalUrl.Length > 0 ? $"{externalUrl.TrimEnd('/')}/api/v1/monitoring/alerts/{alert.Id}"
-        : alert.Annotations.GetValueOrDefault("runbook_url") is { } runbook && IsLink(runbook) ? runbook
+        : RunbookUrl(alert) is { } runbook ? runbook
         : IsLink(alert.GeneratorUrl) ? alert.GeneratorUrl
         : "";
 
     private static bool IsLink(string text) =>
         text.Length is > 0 and <= LongestLink && !text.Any(letter => char.IsControl(letter) || letter is ' ' or '<' or '>' or '|' or '"')
         && Uri.TryCreate(text, UriKind.Absolute, out var url) && url.Scheme is "http" or "https";
+
+    /// <summary>What to do, in words; null when the alert says nothing about it.</summary>
+    public static string? Runbook(ToldAlert alert) => alert.Annotations.GetValueOrDefault("runbook") is { Length: > 0 } runbook ? runbook : null;
+
+    /// <summary>Where it is written what to do; null when that is nowhere, or no plain address of the web.</summary>
+    public static string? RunbookUrl(ToldAlert alert) =>
+        alert.Annotations.GetValueOrDefault("runbook_url") is { } text && IsLink(text) ? text : null;
+
+    /// <summary>Where the alerts are acknowledged and silenced; empty when they are over, or nobody said where the platform is.</summary>
+    public static string Acting(NotificationContent content, string externalUrl)
+    {
+        if (externalUrl.Length == 0 || content.Status == NotificationStatus.Resolved || content.Alerts.All(alert => alert.Id == Guid.Empty))
+        {
+            return "";
+        }
+
+        var api = $"{externalUrl.TrimEnd('/')}/api/v1/monitoring";
+        return $"Acknowledge: POST {api}/alerts/{(content.Alerts.Count + content.TruncatedAlerts == 1 ? content.Alerts[0].Id : "{id}")}/acknowledge. Silence: POST {api}/silences.";
+    }
 
     /// <summary>The labels that tell an alert from others, on one line: not its name and severity, which stand beside.</summary>
     public static string Labels(ToldAlert alert) =>
@@ -75,7 +94,7 @@ public static class Wording
         foreach (var alert in content.Alerts.Take(atMost))
         {
             text.Append(CultureInfo.InvariantCulture, $"[{State(alert)}] {alert.Name}: {Summary(alert)}\n");
-            foreach (var line in (string?[])[alert.Annotations.GetValueOrDefault("description"), Measured(alert), Times(alert), Labels(alert), alert.Annotations.GetValueOrDefault("runbook"), Link(alert, externalUrl)])
+            foreach (var line in ((string?[])[alert.Annotations.GetValueOrDefault("description"), Measured(alert), Times(alert), Labels(alert), Runbook(alert), RunbookUrl(alert), Link(alert, externalUrl)]).Distinct())
             {
                 if (line is { Length: > 0 })
                 {
@@ -92,7 +111,8 @@ public static class Wording
             text.Append(CultureInfo.InvariantCulture, $"… and {left} more\n\n");
         }
 
-        return text.Append(CultureInfo.InvariantCulture, $"Why you get this: {content.Reason} (receiver {content.Receiver})\n").ToString();
+        text.Append(CultureInfo.InvariantCulture, $"Why you get this: {content.Reason} (receiver {content.Receiver})\n");
+        return Acting(content, externalUrl) is { Length: > 0 } acting ? text.Append(acting).Append('\n').ToString() : text.ToString();
     }
 
     /// <summary>At most so many characters, never half of one, with an ellipsis for what is missing.</summary>

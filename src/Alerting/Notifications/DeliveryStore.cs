@@ -276,7 +276,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
     private static async Task<List<OutgoingNotification>> FallbacksAsync(NpgsqlTransaction tx, Settlement[] own, CancellationToken ct)
     {
         var fallbacks = new List<OutgoingNotification>();
-        foreach (var one in own.Where(one => one.Channel?.Fallback is not null && one.Claimed.Kind is not ("fallback" or "test")))
+        foreach (var one in own.Where(one => one.Channel?.Fallback is not null && one.Claimed.Kind is not ("fallback" or "test" or "acknowledged")))
         {
             var (claimed, fallback) = (one.Claimed, one.Channel!.Fallback!);
             var reason = one.Verdict.State switch

@@ -2,6 +2,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using Npgsql;
 using Platform.Alerting.Alerts;
+using Platform.Alerting.Channels;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Silences;
@@ -29,6 +30,7 @@ public sealed partial class Flusher(
     RoutingStore routing,
     NotificationStore notifications,
     EscalationStore escalations,
+    ChannelStore channels,
     Dispatcher dispatcher,
     GroupingOptions options,
     TimeProvider clock,
@@ -109,8 +111,9 @@ public sealed partial class Flusher(
             await TakeInAsync(tx, news, table, silences, now, ct);
         }
 
+        var acknowledged = await AcknowledgeAsync(tx, [.. news.Where(one => one.Acknowledged && one.Alert.State == AlertState.Acknowledged).Select(one => one.Alert)], table, now, ct);
         var due = await GroupStore.DueAsync(tx, now, GroupsAtOnce, ct);
-        var written = due.Count > 0 ? await TellAsync(tx, due, table, now, ct) : 0;
+        var written = acknowledged + (due.Count > 0 ? await TellAsync(tx, due, table, now, ct) : 0);
         var next = await GroupStore.NextDueAsync(tx, ct);
         await tx.CommitAsync(ct);
         _clocks.Saw(now);
@@ -188,6 +191,53 @@ public sealed partial class Flusher(
             where id in (select group_id from notification_group_members where alert_id = any({news.Select(one => one.Alert.Id).ToArray()})) and (due_at is null or due_at > {now})
             """, ct);
         await AffectOthersAsync(tx, [.. seen.Where(one => one.News.Began || one.News.Ended)], ct);
+    }
+
+    /// <summary>
+    /// Channels that can show it learn that somebody takes care: where an alert was told, once nothing that the group has told calls any more. Others are not told:
+    /// it would be one message more for those who need do nothing.
+    /// </summary>
+    private async Task<int> AcknowledgeAsync(NpgsqlTransaction tx, IReadOnlyList<Alert> alerts, RoutingTable table, DateTimeOffset now, CancellationToken ct)
+    {
+        if (alerts.Count == 0)
+        {
+            return 0;
+        }
+
+        var showing = new Dictionary<(string Realm, string Name), bool>();
+        var telling = new List<(AlertGroup Group, string[] Channels)>();
+        foreach (var group in await GroupStore.AcknowledgedAsync(tx, [.. alerts.Select(alert => alert.Id)], ct))
+        {
+            var config = table.For(group.Realm).Config;
+            var named = Muting.MutedBy(group.Route.MuteTimeIntervals, group.Route.ActiveTimeIntervals, config.TimeIntervals, now) is null ? config.Find(group.Receiver)?.Channels ?? [] : [];
+            foreach (var name in named.Where(name => !showing.ContainsKey((group.Realm, name))))
+            {
+                showing[(group.Realm, name)] = await channels.FindAsync(tx, group.Realm, name, ct) is { ShowsAcknowledgements: true };
+            }
+
+            if (named.Where(name => showing[(group.Realm, name)]).ToArray() is { Length: > 0 } those)
+            {
+                telling.Add((group, those));
+            }
+        }
+
+        var members = (await GroupStore.MembersAsync(tx, [.. telling.Select(one => one.Group.Id)], ct))
+            .Where(one => one.Member.Told && one.Member.State == AlertState.Acknowledged).ToLookup(one => one.Group, one => one.Member.AlertId);
+        var known = (await AlertStore.GetAsync(tx, [.. telling.SelectMany(one => members[one.Group.Id].Take(options.MostAlerts)).Distinct()], ct)).ToDictionary(alert => alert.Id);
+        var outgoing = new List<OutgoingNotification>();
+        foreach (var (group, those) in telling)
+        {
+            var listed = members[group.Id].Where(known.ContainsKey).Select(id => known[id]).ToList();
+            var latest = listed.Select(alert => alert.Acknowledged!).MaxBy(act => act.At)!;
+            var content = new NotificationContent(
+                NotificationStatus.Firing, group.Receiver, group.Key, group.Labels, $"acknowledged by {latest.By}{(latest.Reason is { Length: > 0 } reason ? $": {reason}" : "")}",
+                [.. listed.OrderBy(alert => alert.Severity).ThenBy(alert => alert.StartsAt).ThenBy(alert => alert.Id).Take(options.MostAlerts).Select(alert => alert.Told(NotificationStatus.Firing))],
+                Math.Max(0, members[group.Id].Count() - options.MostAlerts));
+            outgoing.AddRange(those.Select(channel => new OutgoingNotification(group.Realm, channel, content, "acknowledged")));
+        }
+
+        await notifications.EnqueueAsync(tx, outgoing, now, ct);
+        return outgoing.Count;
     }
 
     /// <summary>Open alerts that may keep these quiet.</summary>

@@ -41,7 +41,7 @@ public sealed record GroupRoute(
 }
 
 /// <summary>News of one alert, all that there was together.</summary>
-public sealed record AlertNews(Alert Alert, bool Began, bool Ended, string? Again, bool ToldBefore);
+public sealed record AlertNews(Alert Alert, bool Began, bool Ended, string? Again, bool ToldBefore, bool Acknowledged);
 
 /// <summary>An entry of an alert's log.</summary>
 /// <param name="What">routed, suppressed, released, acknowledged, acknowledgement_ended, not_told.</param>
@@ -77,12 +77,12 @@ public static class GroupStore
                 order by n.number limit {atMost}
                 for update of a skip locked),
             gone as (delete from alert_news where number in (select number from taken))
-            select alert_id, bool_or(what = 'began'), bool_or(what = 'ended'), max(again), bool_or(what = 'told') from taken group by alert_id
+            select alert_id, bool_or(what = 'began'), bool_or(what = 'ended'), max(again), bool_or(what = 'told'), bool_or(what = 'acknowledged') from taken group by alert_id
             """,
-            row => (Id: row.GetGuid(0), Began: row.GetBoolean(1), Ended: row.GetBoolean(2), Again: row.GetOrNull(3, row.GetString), Told: row.GetBoolean(4)), ct);
+            row => (Id: row.GetGuid(0), Began: row.GetBoolean(1), Ended: row.GetBoolean(2), Again: row.GetOrNull(3, row.GetString), Told: row.GetBoolean(4), Acknowledged: row.GetBoolean(5)), ct);
         // A statement of its own: it sees what was committed before the rows were locked.
         var alerts = (await AlertStore.GetAsync(tx, [.. taken.Select(one => one.Id)], ct)).ToDictionary(alert => alert.Id);
-        return [.. taken.Where(one => alerts.ContainsKey(one.Id)).Select(one => new AlertNews(alerts[one.Id], one.Began, one.Ended, one.Again, one.Told)).OrderBy(news => news.Alert.Id)];
+        return [.. taken.Where(one => alerts.ContainsKey(one.Id)).Select(one => new AlertNews(alerts[one.Id], one.Began, one.Ended, one.Again, one.Told, one.Acknowledged)).OrderBy(news => news.Alert.Id)];
     }
 
     /// <summary>Open alerts that have all labels of one of the probes.</summary>
@@ -186,6 +186,16 @@ public static class GroupStore
             await tx.ExecuteAsync($"delete from notification_group_members where not told and (group_id, alert_id) in (select * from unnest({groups}, {alerts}))", ct);
         }
     }
+
+    /// <summary>The groups that were told of one of these alerts, and of nothing else that fires, calls for somebody, and has nobody who takes care.</summary>
+    public static Task<List<AlertGroup>> AcknowledgedAsync(NpgsqlTransaction tx, IReadOnlyCollection<Guid> alerts, CancellationToken ct) =>
+        tx.QueryAsync($"""
+            select {Columns} from notification_groups g
+            where id in (select group_id from notification_group_members where alert_id = any({alerts.ToArray()}) and told)
+                and not exists (
+                    select 1 from notification_group_members m join alerts a on a.id = m.alert_id
+                    where m.group_id = g.id and m.told and not m.leaving and a.state = 'firing' and not a.suppressed)
+            """, Read, ct);
 
     public static Task TellAgainAsync(NpgsqlTransaction tx, IReadOnlyCollection<(Guid Alert, string Reason)> alerts, CancellationToken ct) =>
         alerts.Count == 0 ? Task.CompletedTask : tx.ExecuteAsync($"""
