@@ -44,6 +44,15 @@ public sealed class RuleGroupStore(NpgsqlDataSource db)
     public static Task<RuleGroup?> FindAsync(NpgsqlTransaction tx, string realm, string file, string name, CancellationToken ct) =>
         tx.FindAsync($"select {Columns} from rule_groups where realm = {realm} and file = {file} and name = {name}", Read, ct);
 
+    /// <summary>The group that has this alerting rule.</summary>
+    public Task<RuleGroup?> FindOfRuleAsync(Guid rule, CancellationToken ct) => db.FindAsync(OfRule(rule), Read, ct);
+
+    public static Task<RuleGroup?> FindOfRuleAsync(NpgsqlTransaction tx, Guid rule, CancellationToken ct) => tx.FindAsync(OfRule(rule), Read, ct);
+
+    private static Sql OfRule(Guid rule) => $"""
+        select {Columns} from rule_groups where exists (select 1 from jsonb_array_elements(rules) as r where r->>'id' = {rule.ToString()} and r->>'alert' is not null)
+        """;
+
     public static Task<List<RuleGroup>> OfFileAsync(NpgsqlTransaction tx, string file, CancellationToken ct) =>
         tx.QueryAsync($"select {Columns} from rule_groups where file = {file}", Read, ct);
 

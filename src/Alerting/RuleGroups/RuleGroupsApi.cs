@@ -24,9 +24,6 @@ public sealed record RuleGroupList(IReadOnlyList<RuleGroupAnswer> Items, string?
 /// <summary>Rule groups: in JSON one at a time, in Prometheus' YAML as whole files. What is wrong is answered 400 with every place, and nothing is stored.</summary>
 public static class RuleGroupsApi
 {
-    /// <summary>The group of rules that are made one by one (<c>POST …/rules</c> with <c>query</c>).</summary>
-    public const string SimpleGroup = "api";
-
     private const string Yaml = "application/yaml";
 
     private static readonly JsonSerializerOptions EachFieldOnce = new(WireJson.Options) { AllowDuplicateProperties = false };
@@ -230,77 +227,7 @@ public static class RuleGroupsApi
         return TypedResults.NoContent();
     }
 
-    /// <summary>Lets a rule with a query through to the rule groups, before anybody looks at it as a rule over events.</summary>
-    public static async ValueTask<object?> TakeQueriesAsync(EndpointFilterInvocationContext invocation, EndpointFilterDelegate next)
-    {
-        var (context, services) = (invocation.HttpContext, invocation.HttpContext.RequestServices);
-        var body = invocation.Arguments.OfType<Rules.RuleBody>().First();
-        if (body.Query is not { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) } query)
-        {
-            return await next(invocation);
-        }
-
-        var caller = await Caller.BindAsync(context);
-        var realm = body.Realm ?? caller.RealmOfNewData;
-        if (!caller.Reaches(realm))
-        {
-            return Access.ForeignRealm();
-        }
-
-        if (query.ValueKind != JsonValueKind.String)
-        {
-            return Wrong([new("query", 0, "query", "An expression in PromQL, as a text.")]);
-        }
-
-        return await CreateSimpleAsync(
-            new SimpleRule(body.Name, body.Description, query.GetString()!, body.ThresholdValue, body.Severity, body.For), realm, caller,
-            services.GetRequiredService<RuleGroupChanges>(), services.GetRequiredService<RuleGroupOptions>(), services.GetRequiredService<NpgsqlDataSource>(),
-            services.GetRequiredService<TimeProvider>().GetUtcNow(), context.RequestAborted);
-    }
-
-    /// <summary>Seed 003's rule, <c>{name, description, query, threshold_value}</c>: one more rule in the realm's group <c>api</c>.</summary>
-    /// <param name="simple">With a query.</param>
-    private static async Task<IResult> CreateSimpleAsync(
-        SimpleRule simple, string realm, Caller caller, RuleGroupChanges changes, RuleGroupOptions options, NpgsqlDataSource db, DateTimeOffset now, CancellationToken ct)
-    {
-        await using var connection = await db.OpenConnectionAsync(ct);
-        await using var tx = await connection.BeginTransactionAsync(ct);
-        await RuleGroupStore.LockForChangeAsync(tx, ct);
-        var old = await RuleGroupStore.FindAsync(tx, realm, "", SimpleGroup, ct);
-        if (old?.Rules.FirstOrDefault(rule => rule.Alert == simple.Name) is { } taken)
-        {
-            return TypedResults.Problem($"The group {SimpleGroup} of the realm {realm} already has a rule named {simple.Name}. Choose another name, or change the group {old.Id}.",
-                statusCode: StatusCodes.Status409Conflict, title: "The name is taken");
-        }
-
-        var before = old is null ? [] : RuleGroupText.Of(old).Rules!;
-        var faults = new List<RuleFault>();
-        var text = new RuleGroupText(SimpleGroup, null, null, null, null, [.. before, simple.Text()]);
-        var group = RuleGroupCheck.Check(text, realm, "", old, caller.Subject, now, options, faults);
-        if (group is null)
-        {
-            var prefix = $"rules[{before.Count}]";
-            return TypedResults.ValidationProblem(faults.GroupBy(fault => Simple(fault.Field, prefix)).ToDictionary(field => field.Key, field => field.Select(fault => fault.Message).ToArray()));
-        }
-
-        await changes.SaveAsync(tx, old, group, ct);
-        if (await changes.CheckRoomAsync(tx, realm, ct) is { } full)
-        {
-            return Wrong([new("rules", 0, "realm", full)]);
-        }
-
-        var made = group.Rules[^1];
-        await tx.SendAsync(caller.Did("rule.created", "rule", made.Id.ToString(), now, realm, new Dictionary<string, string> { ["name"] = made.Name, ["query"] = made.Expr }), ct);
-        await tx.CommitAsync(ct);
-        return TypedResults.Created($"/api/v1/monitoring/rule-groups/{group.Id}", Envelope.Of(new SimpleRuleAnswer(
-            made.Id, realm, made.Name, simple.Description ?? "", made.Expr, made.Threshold, Rules.Severities.Word(made.Severity), group.Name, group.Id)));
-
-        static string Simple(string field, string prefix) => field.StartsWith(prefix, StringComparison.Ordinal)
-            ? field[prefix.Length..].TrimStart('.') switch { "expr" => "query", "alert" or "" => "name", var other => other }
-            : field;
-    }
-
-    private static ProblemHttpResult KeptInFile(RuleGroup group) =>
+    internal static ProblemHttpResult KeptInFile(RuleGroup group) =>
         TypedResults.Problem($"The group comes from the rule file {group.File}. Change the file; the platform follows it.", statusCode: StatusCodes.Status409Conflict, title: "The group is kept in a file");
 
     private static RuleGroupAnswer Answer(RuleGroup group, RuleGroupRun? run)
@@ -346,38 +273,3 @@ public static class RuleGroupsApi
         ["version"] = $"{group.Version}",
     };
 }
-
-/// <summary>A rule in one line, as seed 003 has it.</summary>
-/// <param name="Query">PromQL. Without a comparison of its own it is compared with <paramref name="ThresholdValue"/>: above it is an alert.</param>
-public sealed record SimpleRule(string? Name, string? Description, string Query, double? ThresholdValue, string? Severity, string? For)
-{
-    public RuleText Text()
-    {
-        var annotations = new Dictionary<string, string?>();
-        if (Description is { Length: > 0 })
-        {
-            annotations["description"] = Description;
-        }
-
-        return new RuleText(
-            Name ?? "", null, Expression(), For, null, Severity is null ? null : new Dictionary<string, string?> { ["severity"] = Severity }, annotations.Count == 0 ? null : annotations,
-            Threshold: ThresholdValue);
-    }
-
-    private string Expression()
-    {
-        try
-        {
-            return ThresholdValue is { } threshold && Parser.Parse(Query) is not Expr.Binary { Operator: >= BinaryOperator.Equal and <= BinaryOperator.LessOrEqual }
-                ? $"({Query}) > {Printer.Number(threshold)}"
-                : Query;
-        }
-        catch (QueryException)
-        {
-            return Query; // refused in a moment, with the place
-        }
-    }
-}
-
-/// <param name="Group">The group it is in, and that group's id, by which it is changed.</param>
-public sealed record SimpleRuleAnswer(Guid Id, string Realm, string Name, string Description, string Query, double? ThresholdValue, string Severity, string Group, Guid GroupId);

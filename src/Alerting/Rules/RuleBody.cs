@@ -5,7 +5,7 @@ namespace Platform.Alerting.Rules;
 
 /// <summary>A rule as a client sends it. <see cref="Check"/> turns it into one, or says everything that is wrong with it.</summary>
 /// <param name="Realm">Only for callers of all realms: the realm it holds in, <c>*</c> for all. Others: their own.</param>
-/// <param name="Query">PromQL: makes a rule of the group <c>api</c>. A rule over events cannot be changed into one.</param>
+/// <param name="Query">PromQL: then it is no rule over events but one of a rule group, see <see cref="RuleGroups.SimpleRules"/>.</param>
 /// <param name="Version">On a change: the version that the change was made from; a newer one is not overwritten.</param>
 public sealed record RuleBody(
     string? Name,
@@ -41,7 +41,7 @@ public sealed record RuleBody(
         var errors = new Dictionary<string, string[]>();
         if (Query is { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) })
         {
-            errors["query"] = ["This rule counts events: match, threshold, window_seconds and group_by. Rules in PromQL are changed in their group, /api/v1/monitoring/rule-groups."];
+            errors["query"] = ["This rule counts events: describe them with match, threshold, window_seconds and group_by. A rule with a query is another one; make it with POST /api/v1/monitoring/rules."];
             return (null, errors);
         }
 

@@ -29,23 +29,25 @@ public static class RulesApi
     {
         var read = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorRead);
         read.MapGet("/rules", ListAsync).WithSummary("Rules over events, oldest first: the realm's own and those of all realms.");
-        read.MapGet("/rules/{id:guid}", FindAsync).WithSummary("One rule over events.");
+        read.MapGet("/rules/{id:guid}", FindAsync).AddEndpointFilter(SimpleRules.TakeKnownAsync).WithSummary("One rule over events, or with a query.");
 
         var write = app.MapGroup("/api/v1/monitoring").WithTags("Rules").RequireAuthorization(Access.ModeratorWrite);
-        write.MapPost("/alerts", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync).WithSummary("Make a rule: with query one in PromQL, with match one over events. The same as POST …/rules.")
+        write.MapPost("/alerts", CreateAsync).AddEndpointFilter(SimpleRules.TakeNewAsync).WithSummary("Make a rule: with query one in PromQL, with match one over events. The same as POST …/rules.")
             .WithExample("""{"name": "cpu", "query": "cpu_usage", "threshold_value": 80, "for": "5m", "severity": "high"}""");
-        write.MapPost("/rules", CreateAsync).AddEndpointFilter(RuleGroupsApi.TakeQueriesAsync).WithSummary("Make a rule: with match one over events, with query one in PromQL.")
+        write.MapPost("/rules", CreateAsync).AddEndpointFilter(SimpleRules.TakeNewAsync).WithSummary("Make a rule: with match one over events, with query one in PromQL.")
             .WithExample("""{"name": "password guessing", "match": {"tags": {"action": "login", "outcome": "failure"}}, "threshold": 5, "window_seconds": 300, "group_by": ["tags.ip_address"], "severity": "high"}""");
         write.MapPost("/rules/restore-defaults", RestoreDefaultsAsync).WithSummary("Make the built-in rules again, as the settings say.");
-        write.MapPut("/rules/{id:guid}", ChangeAsync).WithSummary("Change a rule over events; the body is the whole rule, version guards against overwriting another's change.")
+        write.MapPut("/rules/{id:guid}", ChangeAsync).AddEndpointFilter(SimpleRules.TakeKnownAsync).WithSummary("Change a rule; the body is the whole rule, version guards against overwriting another's change.")
             .WithExample("""{"name": "password guessing", "match": {"tags": {"action": "login", "outcome": "failure"}}, "threshold": 5, "window_seconds": 300, "group_by": ["tags.ip_address"], "severity": "high"}""");
-        write.MapDelete("/rules/{id:guid}", DeleteAsync).WithSummary("Delete a rule; its alerts resolve.");
+        write.MapDelete("/rules/{id:guid}", DeleteAsync).AddEndpointFilter(SimpleRules.TakeKnownAsync).WithSummary("Delete a rule; its alerts resolve.");
         return app;
     }
 
     private static async Task<Results<Ok<Envelope<Page<Rule>>>, ValidationProblem>> ListAsync(
-        Caller caller, RuleStore rules, CancellationToken ct, string? cursor = null, int limit = 100)
+        Caller caller, RuleStore rules, HttpResponse response, CancellationToken ct, string? cursor = null, int limit = 100)
     {
+        // These count events; those with a query are listed in their groups.
+        response.Headers.Link = "</api/v1/monitoring/rule-groups>; rel=\"related\"";
         Cursor? after = null;
         if (cursor is not null && !Cursor.TryParse(cursor, out after))
         {

@@ -103,6 +103,48 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         await world.ImportAsync("groups: [{name: grab, rules: [{alert: X, expr: vector(1), labels: {realm: north}}]}]", HttpStatusCode.BadRequest, "south");
     }
 
+    [Fact]
+    public async Task Rules_are_filtered_before_they_are_paged_and_say_that_they_fire_also_without_their_alerts()
+    {
+        const string own = "rule_group[]=sift-1&rule_group[]=sift-2&rule_group[]=sift-3";
+        await world.ImportAsync("""
+            groups:
+              - {name: sift-1, interval: 1s, rules: [{alert: SiftOne, expr: vector(1), labels: {team: a}}, {record: sift:one, expr: vector(1)}]}
+              - {name: sift-2, interval: 1s, rules: [{alert: SiftTwo, expr: vector(1)}]}
+              - {name: sift-3, interval: 1s, rules: [{record: sift:three, expr: vector(1)}]}
+            """, realm: "sift");
+        Task<JsonElement> AskAsync(string more, HttpStatusCode expected = HttpStatusCode.OK) =>
+            world.SendAsync(HttpMethod.Get, $"prometheus/api/v1/rules?{own}{more}", expected: expected, realm: "sift");
+        async Task<string> NamesAsync(string more) => string.Join(' ', (await AskAsync(more)).GetProperty("data").GetProperty("groups").EnumerateArray()
+            .Select(group => $"{group.GetProperty("name").GetString()}:{string.Join(',', group.GetProperty("rules").EnumerateArray().Select(rule => rule.GetProperty("name").GetString()))}"));
+        await Eventually.TrueAsync(
+            async () => (await AskAsync("&rule_name[]=SiftOne")).GetProperty("data").GetProperty("groups")[0].GetProperty("rules")[0].GetProperty("state").GetString() == "firing", because: "the rule fires");
+
+        foreach (var yes in (string[])["true", "1", "t", "T", "True"])
+        {
+            var rule = (await AskAsync($"&exclude_alerts={yes}&rule_name[]=SiftOne")).GetProperty("data").GetProperty("groups")[0].GetProperty("rules")[0];
+            Assert.Equal(("firing", false), (rule.GetProperty("state").GetString(), rule.TryGetProperty("alerts", out _)));
+        }
+
+        Assert.Equal("sift-1:SiftOne,sift:one sift-2:SiftTwo sift-3:sift:three", await NamesAsync(""));
+        Assert.Equal("sift-2:SiftTwo", await NamesAsync("&rule_name[]=SiftTwo"));
+        Assert.Equal("sift-1:SiftOne", await NamesAsync($"&match[]={Uri.EscapeDataString("{team=\"a\"}")}"));
+        Assert.Equal("sift-1:SiftOne sift-2:SiftTwo", await NamesAsync("&type=alert&exclude_alerts=f"));
+        Assert.Equal("", await NamesAsync("&file[]=other.yml"));
+        Assert.Equal("sift-3:sift:three", await NamesAsync("&file[]=api&rule_name[]=sift:three"));
+
+        var first = (await AskAsync("&type=record&group_limit=1")).GetProperty("data");
+        var token = first.GetProperty("groupNextToken").GetString();
+        var second = (await AskAsync($"&type=record&group_limit=1&group_next_token={token}")).GetProperty("data");
+        Assert.Equal(("sift-1", "sift-3"), (Assert.Single(first.GetProperty("groups").EnumerateArray()).GetProperty("name").GetString(), Assert.Single(second.GetProperty("groups").EnumerateArray()).GetProperty("name").GetString()));
+        Assert.False(second.TryGetProperty("groupNextToken", out _));
+
+        foreach (var wrong in (string[])["&exclude_alerts=yes", "&group_limit=0", "&group_limit=x", $"&group_next_token={token}", "&group_limit=1&group_next_token=x", "&type=x", "&match[]={"])
+        {
+            Assert.Equal("bad_data", (await AskAsync(wrong, HttpStatusCode.BadRequest)).GetProperty("errorType").GetString());
+        }
+    }
+
     private sealed record Found(JsonElement Json);
 
     [Fact]
@@ -121,6 +163,47 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         Assert.Equal("CPU usage above 80%", fired.Body.GetProperty("alerts")[0].GetProperty("annotations").GetProperty("description").GetString());
         var group = (await world.RulesAsync("?rule_group[]=api"))[0];
         Assert.Equal(["cpu_usage > 80", "(cpu_usage) > 95"], group.GetProperty("rules").EnumerateArray().Select(rule => rule.GetProperty("query").GetString()));
+    }
+
+    [Fact]
+    public async Task A_rule_with_a_query_is_read_changed_and_deleted_where_it_was_made()
+    {
+        const string rules = "api/v1/monitoring/rules";
+        await world.ImportAsync("groups: [{name: api, interval: 1s, rules: [{alert: KeptAsItIs, expr: vector(1), labels: {team: a, severity: low}, annotations: {summary: s}, keep_firing_for: 1m}]}]", realm: "simple");
+        Task<JsonElement> SendAsync(HttpMethod method, string path, object? body = null, HttpStatusCode expected = HttpStatusCode.OK, string realm = "simple") =>
+            world.SendAsync(method, path, body is null ? null : RulesWorld.Json(body), expected, realm);
+        var made = (await SendAsync(HttpMethod.Post, rules, new { name = "SimpleOne", description = "d", query = "vector(5)", threshold_value = 3, severity = "high" }, HttpStatusCode.Created)).GetProperty("data");
+        var path = $"{rules}/{made.GetProperty("id").GetGuid()}";
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("SimpleOne", "simple")) is [var one] && one.GetProperty("state").GetString() == "firing", because: "it fires");
+
+        var read = (await SendAsync(HttpMethod.Get, path)).GetProperty("data");
+        Assert.Equal(made.ToString(), read.ToString());
+        await SendAsync(HttpMethod.Get, path, expected: HttpStatusCode.Forbidden, realm: "other");
+        await SendAsync(HttpMethod.Get, $"{rules}/{Guid.NewGuid()}", expected: HttpStatusCode.NotFound);
+
+        await SendAsync(HttpMethod.Put, path, new { name = "SimpleOne", query = "vector(5)", version = 1 }, HttpStatusCode.Conflict);
+        await SendAsync(HttpMethod.Put, path, new { name = "KeptAsItIs", query = "vector(5)" }, HttpStatusCode.Conflict);
+        var wrong = await SendAsync(HttpMethod.Put, path, new { name = "SimpleOne", query = "vector(5", threshold_value = 3 }, HttpStatusCode.BadRequest);
+        Assert.Equal(["query"], wrong.GetProperty("errors").EnumerateObject().Select(error => error.Name));
+        await SendAsync(HttpMethod.Put, path, new { name = "SimpleOne", match = new { source = "x" }, threshold = 1, window_seconds = 1, severity = "low" }, HttpStatusCode.BadRequest);
+        var changed = (await SendAsync(HttpMethod.Put, path, new { name = "SimpleTwo", query = "vector(6)", threshold_value = 4, version = read.GetProperty("version").GetInt32() })).GetProperty("data");
+        Assert.Equal((made.GetProperty("id").GetGuid(), "(vector(6)) > 4", "medium", ""), (
+            changed.GetProperty("id").GetGuid(), changed.GetProperty("query").GetString(), changed.GetProperty("severity").GetString(), changed.GetProperty("description").GetString()));
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("SimpleTwo", "simple")) is [var two] && two.GetProperty("state").GetString() == "firing", because: "it fires under its new name");
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("SimpleOne", "simple")) is [var one] && one.GetProperty("state").GetString() == "resolved", because: "the alert of its former name ends");
+
+        var kept = (await SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups?name=api")).GetProperty("data").GetProperty("items")[0].GetProperty("rules")[0];
+        var other = kept.GetProperty("id").GetGuid();
+        await SendAsync(HttpMethod.Put, $"{rules}/{other}", new { name = "KeptAsItIs", query = "vector(2)", severity = "low" });
+        var after = (await SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups?name=api")).GetProperty("data").GetProperty("items")[0].GetProperty("rules")[0];
+        Assert.Equal(("vector(2)", "a", "s", "1m"), (
+            after.GetProperty("expr").GetString(), after.GetProperty("labels").GetProperty("team").GetString(), after.GetProperty("annotations").GetProperty("summary").GetString(), after.GetProperty("keep_firing_for").GetString()));
+
+        await SendAsync(HttpMethod.Delete, path, expected: HttpStatusCode.NoContent);
+        await Eventually.TrueAsync(async () => (await world.AlertsAsync("SimpleTwo", "simple"))[0].GetProperty("state").GetString() == "resolved", because: "its alert ends with it");
+        await SendAsync(HttpMethod.Delete, path, expected: HttpStatusCode.NotFound);
+        await SendAsync(HttpMethod.Delete, $"{rules}/{other}", expected: HttpStatusCode.NoContent);
+        Assert.DoesNotContain((await SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups?name=api")).GetProperty("data").GetProperty("items").EnumerateArray(), group => group.GetProperty("realm").GetString() == "simple");
     }
 
     [Fact]
