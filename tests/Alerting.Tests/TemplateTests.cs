@@ -36,6 +36,13 @@ public sealed class TemplateTests
     [InlineData("{{ graphLink \"up == 0\" }} {{ externalURL }} {{ pathPrefix }}", "/graph?g0.expr=up+%3D%3D+0&g0.tab=0 https://monitor.example/platform /platform")]
     [InlineData("{{ and 1 0 2 }} {{ or 0 \"x\" }} {{ not true }} {{ len \"héllo\" }} {{ index $labels \"job\" }} {{ slice \"abcdef\" 1 3 }}", "0 x false 6 api bc")]
     [InlineData("{{ 1e21 }} {{ 1e20 }} {{ 0.0001 }} {{ 0.00001 }}", "1e+21 100000000000000000000 0.0001 1e-05")]
+    // These are what promtool 2.42 makes of them.
+    [InlineData("{{ tableLink \"up == 0\" }} {{ toTime 1435065584.128 }} {{ query \"up\" | first | strvalue }}.", "/graph?g0.expr=up+%3D%3D+0&g0.tab=1 2015-06-23 13:19:44.128 +0000 UTC .")]
+    [InlineData("{{ safeHtml \"<b>\" }} {{ html \"<a>&'\" }} {{ js \"it's <b> \\\"&=\\\\ ü\" }}", "<b> &lt;a&gt;&amp;&#39; it\\'s \\u003Cb\\u003E \\\"\\u0026\\u003D\\\\ ü")]
+    [InlineData("{{ print 1 \"a\" 2 3 }}|{{ println 1 \"a\" }}|{{ ne 1 2 }} {{ le 2 2 }} {{ ge 1 2 }} {{ block \"b\" 5 }}<{{ . }}>{{ end }}", "1a2 3|1 a\n|true true false <5>")]
+    [InlineData("{{ urlquery \"a b&c\" }} {{ urlQueryEscape \"a b&c\" }} {{ $externalLabels.cluster }} {{ .ExternalLabels.cluster }} {{ .ExternalURL }} {{ $externalURL }}",
+        "a+b%26c a+b%26c c1 c1 https://monitor.example/platform https://monitor.example/platform")]
+    [InlineData("{{ define \"x\" }}[{{ . }}]{{ end }}{{ tmpl \"x\" 1 }} {{ now }} {{ toLower \"ABC\" }}", "[1] 0 abc")]
     public void A_template_expands_as_in_Prometheus(string text, string expected) => Assert.Equal(expected, Expand(text));
 
     [Theory]
@@ -97,7 +104,7 @@ public sealed class TemplateTests
     private static string Expand(string text)
     {
         var functions = new TemplateFunctions(Query, new Uri("https://monitor.example/platform/"), DateTimeOffset.UnixEpoch);
-        var values = new AlertValues(new Dictionary<string, string> { ["job"] = "api", ["instance"] = "a:9090" }, 0.25, new Dictionary<string, string>(), "https://monitor.example/platform");
+        var values = new AlertValues(new Dictionary<string, string> { ["job"] = "api", ["instance"] = "a:9090" }, 0.25, new Dictionary<string, string> { ["cluster"] = "c1" }, "https://monitor.example/platform");
         return TemplateRun.Expand(Template.Parse(text), values, functions);
     }
 

@@ -100,7 +100,7 @@ public sealed class TemplateFunctions(
             "println" => PrintLine(arguments, budget),
             "printf" => GoFormat.Printf(TextOf(arguments[0]), arguments.Skip(1).ToList(), budget),
             "html" => budget.Take(Html(PrintAll(arguments, budget))),
-            "js" => budget.Take(System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(PrintAll(arguments, budget))),
+            "js" => budget.Take(Script(PrintAll(arguments, budget))),
             "urlquery" or "urlQueryEscape" => budget.Take(QueryEscape(PrintAll(arguments, budget))),
             "eq" => arguments.Skip(1).Any(other => Same(arguments[0], other)),
             "ne" => !Same(arguments[0], arguments[1]),
@@ -226,6 +226,24 @@ public sealed class TemplateFunctions(
     {
         budget.Spend(found.Sum(one => 1L + one.Labels.Count));
         return [.. found.Select(one => new Dictionary<string, object?> { ["Labels"] = Map(one.Labels), ["Value"] = one.Value })];
+    }
+
+    // As Go escapes a text for JavaScript: https://pkg.go.dev/text/template#JSEscapeString
+    private static string Script(string text)
+    {
+        var script = new StringBuilder(text.Length);
+        foreach (var rune in text.EnumerateRunes())
+        {
+            _ = rune.Value switch
+            {
+                '\\' or '\'' or '"' => script.Append('\\').Append(rune.ToString()),
+                '<' or '>' or '&' or '=' or < ' ' => script.Append(CultureInfo.InvariantCulture, $"\\u{rune.Value:X4}"),
+                >= 128 when Rune.IsControl(rune) || (Rune.IsWhiteSpace(rune) && rune.Value != ' ') => script.Append(CultureInfo.InvariantCulture, $"\\u{rune.Value:X4}"),
+                _ => script.Append(rune.ToString()),
+            };
+        }
+
+        return script.ToString();
     }
 
     // Print puts spaces between operands when neither is text.
