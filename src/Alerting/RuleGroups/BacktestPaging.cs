@@ -2,6 +2,7 @@ using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Routing;
+using Platform.Alerting.Rules;
 using Platform.Contracts;
 
 namespace Platform.Alerting.RuleGroups;
@@ -70,7 +71,7 @@ public sealed class BacktestPaging(NpgsqlDataSource db, RoutingStore routing, On
 
         public PromQL.Labels Labels { get; } = LabelSet.Of(episode.Labels);
 
-        public Severity Severity { get; } = QueryRule.SeverityOf(episode.Labels.GetValueOrDefault("severity"));
+        public Severity Severity { get; } = Severities.OfLabel(episode.Labels.GetValueOrDefault("severity"));
 
         public DateTimeOffset At { get; } = episode.FiredAt!.Value;
 
