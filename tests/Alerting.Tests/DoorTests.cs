@@ -134,7 +134,7 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         {
             var (status, body) = await PostAsync(Silences, new
             {
-                id, matchers = new[] { new { name = "node", value = node, isRegex = false, isEqual } }, startsAt = now.AddHours(startsIn), endsAt = now.AddHours(hours), createdBy = by,
+                id, matchers = new[] { new { name = "node", value = node, isRegex = false, isEqual }, new { name = "job", value = "x", isRegex = false, isEqual = true } }, startsAt = now.AddHours(startsIn), endsAt = now.AddHours(hours), createdBy = by,
                 comment = "c", annotations = new { ticket = $"T{hours}" },
             }, moderator);
             Assert.True(status == expected, $"{status}: {body}");
