@@ -153,7 +153,7 @@ public sealed partial class CanaryWorker(
             options.Overdue.TotalSeconds,
             now,
             now,
-            new AlertReason(age, options.Overdue.TotalSeconds));
+            new AlertReason(age, options.Overdue.TotalSeconds, Condition: string.Create(CultureInfo.InvariantCulture, $"a test alert arrives within {options.Overdue.TotalSeconds:0} s")));
     }
 
     [LoggerMessage(LogLevel.Error, "{Missing} test alerts, sent since {Since}, have not arrived: people may not be told of real ones")]

@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using Npgsql;
+using Platform.Alerting.Canaries;
 using Platform.Alerting.Channels;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Rules;
@@ -159,18 +160,18 @@ public sealed partial class DigestWorker(
     private static async Task<DigestFigures> CountAsync(NpgsqlTransaction tx, DateTimeOffset from, DateTimeOffset to, CancellationToken ct)
     {
         var (delivered, failed) = await tx.FindAsync(
-            $"select count(*) filter (where state = 'delivered'), count(*) filter (where state = 'failed') from notifications where created_at >= {from} and created_at < {to}", row => (row.GetInt64(0), row.GetInt64(1)), ct);
+            $"select count(*) filter (where state = 'delivered'), count(*) filter (where state = 'failed') from notifications where created_at >= {from} and created_at < {to} and realm <> {Canary.Realm}", row => (row.GetInt64(0), row.GetInt64(1)), ct);
         return new DigestFigures(
             await tx.QueryAsync($"select severity, count(*) {Fired()} group by 1", Counted, ct),
             await tx.QueryAsync($"select realm, count(*) {Fired()} group by 1 order by 2 desc, 1 limit {MostNames}", row => (row.GetString(0), row.GetInt64(1)), ct),
-            await tx.QueryAsync($"select severity, count(*) from alerts where state <> 'resolved' group by 1", Counted, ct),
-            await tx.FindAsync($"select min(fired_at) from alerts where state <> 'resolved'", row => row.GetTimeOrNull(0), ct),
+            await tx.QueryAsync($"select severity, count(*) from alerts where state <> 'resolved' and realm <> {Canary.Realm} group by 1", Counted, ct),
+            await tx.FindAsync($"select min(fired_at) from alerts where state <> 'resolved' and realm <> {Canary.Realm}", row => row.GetTimeOrNull(0), ct),
             await tx.QueryAsync($"select name, count(*) {Fired()} group by 1 order by 2 desc, 1 limit {MostNames}", row => (row.GetString(0), row.GetInt64(1)), ct),
             await tx.FindAsync($"select avg(acknowledged_at - fired_at) from alerts where acknowledged_at >= {from} and acknowledged_at < {to} and fired_at >= {from.AddDays(-30)}", Span, ct),
-            await tx.FindAsync($"select avg(resolved_at - fired_at) from alerts where state = 'resolved' and resolved_at >= {from} and resolved_at < {to}", Span, ct),
+            await tx.FindAsync($"select avg(resolved_at - fired_at) from alerts where state = 'resolved' and resolved_at >= {from} and resolved_at < {to} and realm <> {Canary.Realm}", Span, ct),
             delivered, failed);
 
-        Sql Fired() => $"from alerts where fired_at >= {from} and fired_at < {to}";
+        Sql Fired() => $"from alerts where fired_at >= {from} and fired_at < {to} and realm <> {Canary.Realm}";
     }
 
     private static (Severity, long) Counted(NpgsqlDataReader row) => (Severities.Parse(row.GetString(0))!.Value, row.GetInt64(1));
