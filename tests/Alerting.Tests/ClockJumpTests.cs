@@ -45,6 +45,29 @@ public sealed class ClockJumpTests(GroupingWorld world) : IClassFixture<Grouping
     }
 
     [Fact]
+    public async Task Silence_of_a_sender_counts_only_while_somebody_listened()
+    {
+        var endings = ActivatorUtilities.CreateInstance<AlertEndings>(world.Replica());
+        await endings.TickAsync(Ct);
+        var alert = GroupingWorld.Alert("deaf", "Pushed", Severity.High, world.Clock.Now) with { ExpiresAt = world.Clock.Now.AddMinutes(4) };
+        await world.InTransactionAsync(tx => world.Alerts.FireAsync(tx, alert, Ct));
+
+        // A leap of the clock and a process that starts after a long time are the same to a sender.
+        world.Clock.Advance(TimeSpan.FromHours(2));
+        await endings.TickAsync(Ct);
+        for (var half = 0; half < 9; half++)
+        {
+            world.Clock.Advance(TimeSpan.FromSeconds(30));
+            await endings.TickAsync(Ct);
+        }
+
+        Assert.Equal(AlertState.Firing, (await world.GetAsync(alert.Id)).State);
+        world.Clock.Advance(TimeSpan.FromSeconds(30));
+        await endings.TickAsync(Ct);
+        Assert.Equal(AlertState.Resolved, (await world.GetAsync(alert.Id)).State);
+    }
+
+    [Fact]
     public async Task A_clock_that_is_set_back_delays_nobody_and_tells_nothing_twice()
     {
         await world.RouteAsync("back", Grouped);

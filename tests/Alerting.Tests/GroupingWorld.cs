@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 using Platform.Alerting.Alerts;
 using Platform.Alerting.Channels;
+using Platform.Alerting.Doors;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Routing;
@@ -60,6 +61,7 @@ public sealed class GroupingWorld : IAsyncLifetime
         builder.AddRouting();
         builder.AddSilences();
         builder.AddAlerts();
+        builder.AddDoors();
         return builder.Services.BuildServiceProvider();
     }
 

@@ -51,7 +51,7 @@ public sealed class AlertFaultTests
         var ledger = new Ledger(pages);
         (string Name, Func<Load, Task> Meet)[] faults =
         [
-            ("kill -9 alerting", load => KillAsync(platform, load, "alerting", times: 2)),
+            ("kill -9 alerting", load => KillAsync(platform, load, "alerting", times: IsFullSize ? 3 : 1)),
             ("kill -9 rabbitmq", load => KillAsync(platform, load, "messaging", times: 1)),
             ("kill -9 postgresql", load => KillAsync(platform, load, "postgres", times: 1)),
             ("receiver down", load => DownAsync(pages, db, load)),

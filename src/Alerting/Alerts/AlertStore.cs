@@ -117,6 +117,10 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
         await tx.SendAsync(new AlertAcknowledged(alert.Id, alert.Realm, alert.Fingerprint, alert.GroupKey, alert.Name, act.At, act.By!, act.Reason), ct);
     }
 
+    /// <summary>Nobody listened for a while: alerts of before that their senders have to repeat go on until <paramref name="until"/> at least.</summary>
+    public Task<int> ProlongAsync(DateTimeOffset firedBefore, DateTimeOffset until, CancellationToken ct) =>
+        db.ExecuteAsync($"update alerts set expires_at = {until} where state <> 'resolved' and expires_at < {until} and fired_at <= {firedBefore}", ct);
+
     /// <summary>Ends what has an end: acknowledgements, and alerts whose sender has fallen silent. Replicas share the work.</summary>
     /// <returns>How many were ended.</returns>
     public async Task<int> EndDueAsync(DateTimeOffset now, int atMost, CancellationToken ct)

@@ -134,6 +134,17 @@ public sealed class RuleMachineTests
     }
 
     [Fact]
+    public void A_group_is_due_when_its_time_has_come_and_when_the_clock_was_set_back()
+    {
+        var group = new RunningGroup(new Simulation("groups: [{name: paced, interval: 1m, rules: [{alert: A, expr: up == 0}]}]").Groups[0], new RuleGroupOptions(), [], null);
+        group.GoOnAfter(group.SlotAt(Noon));
+
+        Assert.False(group.IsDue(Noon));
+        Assert.True(group.IsDue(Noon.AddMinutes(1)));
+        Assert.True(group.IsDue(Noon.AddHours(-1)));
+    }
+
+    [Fact]
     public void Nothing_new_gives_the_same_objects_and_no_change()
     {
         var rule = Rule();
