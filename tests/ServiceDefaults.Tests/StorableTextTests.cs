@@ -16,10 +16,13 @@ public sealed class StorableTextTests
     [InlineData("ab😀de", 4, "ab…")]
     public void What_is_shortened_says_so(string text, int longest, string expected) => Assert.Equal(expected, StorableText.Shorten(text, longest));
 
-    [Theory]
-    [InlineData("plain ü 😀", "plain ü 😀")]
-    [InlineData("a\0b", "a\uFFFDb")]
-    [InlineData("a\ud83d", "a\uFFFD")]
-    [InlineData("\ude00\ud83d\ude00\ud83d", "\uFFFD😀\uFFFD")]
-    public void Only_what_cannot_be_stored_is_replaced(string text, string expected) => Assert.Equal(expected, StorableText.Clean(text));
+    // No theory: attributes cannot hold half of a character.
+    [Fact]
+    public void Only_what_cannot_be_stored_is_replaced()
+    {
+        Assert.Equal("plain ü 😀", StorableText.Clean("plain ü 😀"));
+        Assert.Equal("a\uFFFDb", StorableText.Clean("a\0b"));
+        Assert.Equal("a\uFFFD", StorableText.Clean("a\ud83d"));
+        Assert.Equal("\uFFFD😀\uFFFD", StorableText.Clean("\ude00\ud83d\ude00\ud83d"));
+    }
 }

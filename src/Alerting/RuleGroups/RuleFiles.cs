@@ -85,12 +85,18 @@ public sealed partial class RuleFiles(
         catch (Exception error) when (!ct.IsCancellationRequested)
         {
             var reason = StorableText.Clean(StorableText.Shorten(error.GetBaseException().Message, LongestReason));
-            if (!_failed.TryGetValue(file, out var known) || known != (hash, reason))
+            if (_failed.TryGetValue(file, out var known) && known == (hash, reason))
             {
-                LoadingFailed(error, file);
+                return;
             }
 
+            LoadingFailed(error, file);
             _failed[file] = (hash, reason);
+            await using var connection = await db.OpenConnectionAsync(ct);
+            await using var tx = await connection.BeginTransactionAsync(ct);
+            // For whoever lists the groups. No file has this hash, so that it is tried again.
+            await RuleGroupStore.NoteFileAsync(tx, file, "", $"It could not be stored: {reason}", clock.GetUtcNow(), ct);
+            await tx.CommitAsync(ct);
         }
     }
 
