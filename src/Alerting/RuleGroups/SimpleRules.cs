@@ -44,7 +44,7 @@ public static class SimpleRules
     public static async ValueTask<object?> TakeKnownAsync(EndpointFilterInvocationContext invocation, EndpointFilterDelegate next)
     {
         var answer = await next(invocation);
-        if (answer is not INestedHttpResult { Result: NotFound })
+        if (answer is not INestedHttpResult { Result: IStatusCodeHttpResult { StatusCode: StatusCodes.Status404NotFound } })
         {
             return answer;
         }
