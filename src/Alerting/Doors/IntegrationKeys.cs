@@ -112,7 +112,8 @@ public sealed class IntegrationKeyStore(NpgsqlDataSource db, DoorOptions options
     // Tokens left, and when they were counted; one entry per key that sent something, and keys are few.
     private readonly ConcurrentDictionary<Guid, (double Tokens, DateTimeOffset At)> _buckets = new();
 
-    // One order for both: revoked keys as if they had been made long before any that works.
+    // One kind of place for both: revoked keys as if they had been made long before any that works.
+    private const int FirstYear = 1900;
     private static readonly TimeSpan BehindLiveOnes = TimeSpan.FromDays(365_000);
 
     private static Sql Columns => $"id, realm, name, created_by, created_at, last_used_at, revoked_at";
@@ -137,11 +138,16 @@ public sealed class IntegrationKeyStore(NpgsqlDataSource db, DoorOptions options
     {
         Sql where = $"true";
         where = realm is not null ? $"{where} and realm = {realm}" : where;
-        where = after is { } place ? $"{where} and (case when revoked_at is null then created_at else created_at - {BehindLiveOnes} end, id) < ({place.At}, {place.Id})" : where;
-        return db.QueryAsync($"""
-            select {Columns} from integration_keys where {where}
-            order by case when revoked_at is null then created_at else created_at - {BehindLiveOnes} end desc, id desc limit {atMost}
-            """, Read, ct);
+        if (after is { At.Year: >= FirstYear } live)
+        {
+            where = $"{where} and (revoked_at is not null or (created_at, id) < ({live.At}, {live.Id}))";
+        }
+        else if (after is { } revoked)
+        {
+            where = $"{where} and revoked_at is not null and (created_at, id) < ({revoked.At + BehindLiveOnes}, {revoked.Id})";
+        }
+
+        return db.QueryAsync($"select {Columns} from integration_keys where {where} order by revoked_at is null desc, created_at desc, id desc limit {atMost}", Read, ct);
     }
 
     /// <summary>Where a key stands in the list.</summary>
