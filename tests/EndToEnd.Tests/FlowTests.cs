@@ -58,6 +58,19 @@ public sealed class FlowTests(PlatformFixture fixture)
     }
 
     [Fact]
+    public async Task A_browser_shows_the_status_page_in_its_style()
+    {
+        using var browser = new HttpRequestMessage(HttpMethod.Get, new Uri("/monitoring/status/", UriKind.Relative));
+        browser.Headers.Accept.ParseAdd("text/html,application/xhtml+xml,*/*;q=0.8");
+
+        using var page = await fixture.Admin.Http.SendAsync(browser, TestContext.Current.CancellationToken);
+
+        var policy = page.Headers.GetValues("Content-Security-Policy").Single();
+        Assert.All((string[])["default-src 'none'", "style-src 'sha256-", "frame-ancestors 'none'"], part => Assert.Contains(part, policy, StringComparison.Ordinal));
+        Assert.Contains("<style>", await page.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Everything_works_while_Redis_hangs()
     {
         const string address = "203.0.113.88";

@@ -14,7 +14,9 @@ public static class SecurityHeaders
             headers.XContentTypeOptions = "nosniff";
             headers.XFrameOptions = "DENY";
             headers["Referrer-Policy"] = "no-referrer";
-            headers.ContentSecurityPolicy = "default-src 'none'; frame-ancestors 'none'";
+            // The page of a service says itself what it needs, its style for example.
+            var page = headers.ContentSecurityPolicy.ToString();
+            headers.ContentSecurityPolicy = $"{(page.Length > 0 ? page : "default-src 'none'")}; frame-ancestors 'none'";
             headers.Remove(HeaderNames.Server);
             headers.Remove(HeaderNames.XPoweredBy);
             if (headers.CacheControl.Count == 0)
