@@ -119,9 +119,10 @@ internal sealed class HostCircuits(ResilienceOptions options, TimeProvider clock
         .AddTimeout(options.AttemptTimeout)
         .Build();
 
-    // 429 says "busy", not "broken", and must not shut out the other callers.
+    // 429, and 503 with a time to come back at, say "busy", not "broken", and must not shut out the other callers.
     private static bool IsBroken(Outcome<HttpResponseMessage> outcome) =>
-        outcome is { Exception: HttpRequestException or TimeoutRejectedException } or { Result.StatusCode: >= HttpStatusCode.InternalServerError };
+        outcome is { Exception: HttpRequestException or TimeoutRejectedException }
+        || outcome.Result is { StatusCode: >= HttpStatusCode.InternalServerError } answer && !(answer.StatusCode == HttpStatusCode.ServiceUnavailable && answer.Headers.RetryAfter is not null);
 }
 
 /// <summary>One attempt at one address: attempt timeout inside that address' circuit breaker.</summary>

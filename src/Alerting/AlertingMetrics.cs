@@ -18,6 +18,7 @@ public sealed class AlertingMetrics : IDisposable
     private readonly Counter<long> _evaluations;
     private readonly Counter<long> _failures;
     private readonly Counter<long> _attempts;
+    private readonly Counter<long> _aside;
     private readonly Histogram<double> _latency;
 
     public AlertingMetrics()
@@ -30,6 +31,7 @@ public sealed class AlertingMetrics : IDisposable
         _attempts = _meter.CreateCounter<long>("alerting_notification_attempts", null, "Attempts to tell people, by kind of channel and outcome.");
         _evaluations = _meter.CreateCounter<long>("alerting_rule_evaluations", null, "Evaluations of rules in PromQL.");
         _failures = _meter.CreateCounter<long>("alerting_rule_evaluation_failures", null, "Evaluations of rules in PromQL that failed.");
+        _aside = _meter.CreateCounter<long>("alerting_set_aside", null, "What failed alone and was left aside so that the others go on, by what it is. Any increase is for a person to look at.");
         _latency = _meter.CreateHistogram(
             "alerting_notification_delivery",
             "s",
@@ -42,6 +44,9 @@ public sealed class AlertingMetrics : IDisposable
         _events.Add(events);
         _hits.Add(hits);
     }
+
+    /// <param name="what">realm, alert, group, window, escalation or events.</param>
+    public void SetAside(string what) => _aside.Add(1, new KeyValuePair<string, object?>("what", what));
 
     public void Folded(int groups) => _folded.Add(groups);
 

@@ -169,6 +169,55 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
     }
 
     [Fact]
+    public async Task A_round_that_reaches_nobody_is_the_last_one_until_its_time_has_passed()
+    {
+        using var admin = world.Client(Role.Admin);
+        await UserAsync(admin, "evening-owl", ("phone", 0));
+        await PostAsync(admin, "api/v1/monitoring/schedules", new
+        {
+            name = "evenings",
+            time_zone = "UTC",
+            layers = new[] { new { every = 1, unit = "days", handover = "00:00", starts_on = "2026-01-01", participants = (string[])["evening-owl"], restrictions = new[] { new { from = "13:00", to = "20:00" } } } },
+        });
+        var step = new { targets = new[] { new { type = "schedule", name = "evenings" } }, escalate_after_seconds = 3600 };
+        await PostAsync(admin, Policies, new { name = "evening-rounds", steps = new[] { step, step }, repeat = 20 });
+        var clock = Tomorrow(hour: 12);
+        await using var services = await ServicesAsync(clock);
+        var alert = await RaiseAsync("nobody-yet");
+        await BeginAsync(services, alert, "evening-rounds", clock.Now);
+        Assert.Equal(2, await world.CountAsync($"select count(*) from escalation_steps s join escalations e on e.id = s.escalation_id where e.alert_id = {alert}"));
+
+        clock.Advance(TimeSpan.FromHours(1));
+        await Worker(services).TickAsync(Ct);
+        Assert.Equal(["on-call/evening-owl/phone"], (await ToldAsync(alert)).Select(one => one.Channel));
+    }
+
+    [Fact]
+    public async Task An_escalation_that_fails_keeps_no_other_waiting()
+    {
+        var (bad, good) = (await PolicyAsync("cannot-climb", repeat: 0, (["webhook"], 60)), await PolicyAsync("can-climb", repeat: 0, (["webhook"], 60)));
+        await world.Db.ExecuteAsync($"""
+            create function refuse_step() returns trigger language plpgsql as 'begin raise exception ''refused''; end';
+            create trigger refuse_step before insert on escalation_steps for each row when (new.reason like '%cannot-climb%') execute function refuse_step();
+            """, Ct);
+        var clock = Tomorrow();
+        await using var services = await ServicesAsync(clock);
+        var (first, second) = (await RaiseAsync("refused-alert"), await RaiseAsync("taken-alert"));
+        await BeginAsync(services, first, bad, clock.Now);
+        await BeginAsync(services, second, good, clock.Now.AddSeconds(1));
+        clock.Advance(TimeSpan.FromSeconds(1));
+        var worker = Worker(services);
+        await worker.TickAsync(Ct);
+        Assert.Empty(await ToldAsync(first));
+        Assert.Single(await ToldAsync(second));
+
+        await world.Db.ExecuteAsync($"drop trigger refuse_step on escalation_steps", Ct);
+        clock.Advance(Aside<Guid>.LongestRest);
+        await worker.TickAsync(Ct);
+        Assert.Single(await ToldAsync(first));
+    }
+
+    [Fact]
     public async Task What_is_suppressed_waits_and_goes_on_afterwards()
     {
         var policy = await PolicyAsync("silenced", repeat: 0, (["webhook"], 60), (["webhook"], 60));
@@ -237,6 +286,10 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
         Assert.Null((once with { EndedAt = start }).Overdue(start.AddHours(1), grace));
         Assert.Null((once with { Steps = [Step(0, start), Step(1, start)] }).Overdue(start.AddHours(1), grace));
         Assert.Contains("none could tell anybody", (once with { Steps = [Step(0, start, null), Step(1, start, null)] }).Overdue(start, grace), StringComparison.Ordinal);
+        // A round that reached nobody is news, whatever later rounds may find.
+        var rounds = fresh with { Policy = policy with { Repeat = 20 } };
+        Assert.Contains("none could tell anybody", (rounds with { Steps = [Step(0, start, null), Step(1, start, null)] }).Overdue(start, grace), StringComparison.Ordinal);
+        Assert.Null((rounds with { Steps = [Step(0, start, null), Step(1, start)] }).Overdue(start, grace));
         Assert.Contains("There is no escalation policy", (fresh with { Policy = null }).Overdue(start, grace), StringComparison.Ordinal);
     }
 
@@ -271,11 +324,14 @@ public sealed class EscalationTests(AlertingWorld world) : IClassFixture<Alertin
 
     private async Task BeginAsync(ServiceProvider services, Guid alert, string policy, DateTimeOffset now)
     {
-        var found = (await services.GetRequiredService<AlertStore>().FindAsync(alert, Ct))!;
-        await using var connection = await world.Db.OpenConnectionAsync(Ct);
-        await using var tx = await connection.BeginTransactionAsync(Ct);
-        await services.GetRequiredService<EscalationStore>().BeginAsync(tx, found, policy, now, Ct);
-        await tx.CommitAsync(Ct);
+        await using (var connection = await world.Db.OpenConnectionAsync(Ct))
+        {
+            await using var tx = await connection.BeginTransactionAsync(Ct);
+            await services.GetRequiredService<EscalationStore>().BeginAsync(tx, [(alert, policy)], now, Ct);
+            await tx.CommitAsync(Ct);
+        }
+
+        await Worker(services).TickAsync(Ct);
     }
 
     private Task<List<(string Channel, string Status, string Reason)>> ToldAsync(Guid alert) => world.Db.QueryAsync(

@@ -1,6 +1,5 @@
 using System.Text;
 using Microsoft.Extensions.DependencyInjection;
-using Platform.Alerting.Alerts;
 using Platform.Alerting.OnCall;
 using Platform.Alerting.Routing;
 using Platform.Postgres;
@@ -59,7 +58,7 @@ public sealed class EscalationWatchdogTests(AlertingWorld world) : IClassFixture
         await SendAsync(admin, HttpMethod.Put, "routing", """{"route": {"receiver": "people"}, "receivers": [{"name": "people", "escalation_policy": "on-call"}]}""");
         await SendAsync(admin, HttpMethod.Post, "alerts/create", """{"name": "forgotten", "severity": "critical", "message": "forgotten"}""");
         await Eventually.TrueAsync(
-            async () => await world.CountAsync($"select count(*) from escalations e join alerts a on a.id = e.alert_id where a.name = 'forgotten'") == 1, because: "the escalation begins");
+            async () => await world.CountAsync($"select count(*) from escalation_steps s join escalations e on e.id = s.escalation_id join alerts a on a.id = e.alert_id where a.name = 'forgotten'") == 1, because: "the escalation begins");
         // Long after the group's interval; the service's own watchdog lives now, and sees nothing to complain of.
         var clock = new TestClock(DateTimeOffset.UtcNow.AddHours(1));
         await using var services = await EscalationTests.ServicesAsync(world, clock);
@@ -75,7 +74,7 @@ public sealed class EscalationWatchdogTests(AlertingWorld world) : IClassFixture
         await using (var connection = await world.Db.OpenConnectionAsync(Ct))
         await using (var tx = await connection.BeginTransactionAsync(Ct))
         {
-            await services.GetRequiredService<EscalationStore>().BeginAsync(tx, (await services.GetRequiredService<AlertStore>().FindAsync(alert, Ct))!, "on-call", clock.Now, Ct);
+            await services.GetRequiredService<EscalationStore>().BeginAsync(tx, [(alert, "on-call")], clock.Now, Ct);
             await tx.CommitAsync(Ct);
         }
 

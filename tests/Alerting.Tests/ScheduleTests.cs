@@ -111,6 +111,40 @@ public sealed class ScheduleTests
         Assert.Equal(["anna", "bob", "anna"], schedule.Shifts(None, At("2026-01-15T00:00:00Z"), At("2026-03-15T00:00:00Z")).Select(shift => shift.User!));
     }
 
+    [Fact]
+    public void A_time_zone_that_this_machine_does_not_know_is_UTC_and_people_are_told_so()
+    {
+        var schedule = Of(Daily("09:00", "2026-01-09", "bob", "anna")) with { TimeZone = "Nowhere/At_All" };
+
+        Assert.Equal(("bob", "anna"), (schedule.WhoIsOnCall(None, At("2026-01-10T08:59:59Z")), schedule.WhoIsOnCall(None, At("2026-01-10T09:00:00Z"))));
+        Assert.Contains("Nowhere/At_All", schedule.UnknownZone, StringComparison.Ordinal);
+        Assert.Null(Of(Daily("09:00", "2026-01-09", "bob")).UnknownZone);
+    }
+
+    [Fact]
+    public void The_shift_of_a_moment_is_looked_for_only_so_long()
+    {
+        var daily = Of(Daily("09:00", "2026-01-01", "anna", "bob"), Daily("09:00", "2026-02-01", "carl") with { Restrictions = [new(new(22, 0), new(6, 0), [])] });
+        var (from, to) = (At("2026-02-10T12:00:00Z"), At("2026-02-17T12:00:00Z"));
+        Assert.Equal(daily.Shifts(None, from, to)[0], daily.ShiftAt(None, from, to));
+        Override standIn = new(Guid.NewGuid(), "dora", from.AddHours(-1), from.AddHours(2), "", "", from);
+        Assert.Equal(daily.Shifts([standIn], from, to)[0], daily.ShiftAt([standIn], from, to));
+
+        var alone = Of(new Layer("hours", 1, RotationUnit.Hours, new(0, 0), null, new(2026, 1, 1), null, ["anna"], []));
+        Assert.Equal(new Shift(from, from.AddHours(Schedule.MostLooks + 1), "anna", "hours"), alone.ShiftAt(None, from, to));
+    }
+
+    [Fact]
+    public void Shifts_of_a_fine_schedule_are_worked_out_for_short_times_only_and_end_when_nobody_waits()
+    {
+        var hours = Enumerable.Range(0, Schedule.MostRestrictions / 2).Select(i => new WeeklyHours(new(i / 6, i % 6 * 10 + 1), new(12 + i / 6, i % 6 * 10 + 2), [])).ToList();
+        var schedule = Of(Daily("09:00", "2026-01-01", "anna", "bob") with { Restrictions = hours });
+
+        Assert.False(schedule.IsTooFine(At("2026-02-01T00:00:00Z"), At("2026-03-01T00:00:00Z")));
+        Assert.True(schedule.IsTooFine(At("2026-02-01T00:00:00Z"), At("2026-05-01T00:00:00Z")));
+        Assert.Throws<OperationCanceledException>(() => schedule.Shifts(None, At("2026-02-01T00:00:00Z"), At("2026-02-02T00:00:00Z"), new CancellationToken(canceled: true)));
+    }
+
     // Shifts are worked out from edges; asked one moment at a time the schedule must say the same, in every zone, over any change.
     [Fact]
     public void Shifts_tile_the_time_and_agree_with_who_is_on_call_at_every_moment() => Prop.ForAll(

@@ -125,6 +125,27 @@ public sealed class CallTests
         Assert.Equal((20, 20), (calls, refused));
     }
 
+    [Fact]
+    public async Task A_host_that_is_busy_and_says_when_to_come_back_stays_open_for_the_others()
+    {
+        var calls = 0;
+        await using var busy = await TestService.StartAsync(app => app.MapPost("/", (HttpContext context) =>
+        {
+            Interlocked.Increment(ref calls);
+            context.Response.Headers.RetryAfter = "1";
+            return Results.StatusCode(503);
+        }));
+        await using var caller = await CallerAsync(new() { ["services:peer:http:0"] = busy.Address.ToString(), ["PLATFORM_HTTP_BREAK_SECONDS"] = "300" });
+
+        for (var call = 0; call < 40; call++)
+        {
+            using var response = await caller.Client.PostAsync(new Uri("http://peer/"), null, Ct);
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, response.StatusCode);
+        }
+
+        Assert.Equal(40, calls);
+    }
+
     private static async Task<Caller> CallerAsync(Dictionary<string, string?> settings)
     {
         var service = await TestService.StartAsync(_ => { }, settings: settings);

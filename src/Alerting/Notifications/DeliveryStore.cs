@@ -54,7 +54,9 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
     /// <summary>
     /// Takes what is due until <paramref name="lease"/> from now: should this process die with it, another takes over. What is told about
     /// one group over one channel goes in order; the next waits until the one before is settled. The group, not the alert: receivers know
-    /// both episodes of a flapping alert by the same key, and would take a late "resolved" of the first for the second's.
+    /// both episodes of a flapping alert by the same key, and would take a late "resolved" of the first for the second's. Claims go by the
+    /// database's clock: a replica whose own is ahead would take what another is sending. Channels are locked in one order everywhere, which
+    /// is not that of the database's language.
     /// </summary>
     /// <param name="room">How many of a channel may go.</param>
     public async Task<List<Claimed>> ClaimAsync(Func<ChannelQueue, Room> room, TimeSpan lease, DateTimeOffset now, CancellationToken ct)
@@ -65,7 +67,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
             {Busy}
             select s.realm, s.channel, c.id, c.version, c.kind, c.rate_per_minute, s.tokens, s.refilled_at, s.paused_until, s.failures
             from busy join channel_states s using (realm, channel) left join channels c on c.realm = s.realm and c.name = s.channel
-            order by s.realm, s.channel for update of s
+            order by s.realm collate "C", s.channel collate "C" for update of s
             """, ReadQueue, ct);
         var open = queues.Select(queue => (Queue: queue, Room: room(queue))).Where(one => one.Room.Count > 0).ToArray();
         if (open.Length == 0)
@@ -74,14 +76,14 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
         }
 
         var claimed = await tx.QueryAsync($"""
-            update notifications n set attempts = n.attempts + 1, claimed_until = {now + lease}
+            update notifications n set attempts = n.attempts + 1, claimed_until = clock_timestamp() + {lease}
             from (
                 select due.id
                 from unnest({Each(one => one.Queue.Realm)}, {Each(one => one.Queue.Name)}, {Each(one => one.Room.Count)}, {Each(one => one.Room.IsProbe)}) as r (realm, channel, room, probe)
                 cross join lateral (
                     select id from notifications one
                     where state = 'pending' and channel_realm = r.realm and channel = r.channel
-                        and (next_attempt_at <= {now} or r.probe) and (claimed_until is null or claimed_until <= {now})
+                        and (next_attempt_at <= {now} or r.probe) and (claimed_until is null or claimed_until <= clock_timestamp())
                         and not exists (select 1 from notifications earlier
                             where earlier.realm = one.realm and earlier.group_key = one.group_key and earlier.channel = one.channel and earlier.state = 'pending' and earlier.number < one.number)
                     order by urgency, number limit r.room
@@ -169,18 +171,18 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         var (realms, names) = (deadlines.Select(one => one.Realm).ToArray(), deadlines.Select(one => one.Name).ToArray());
-        await tx.ExecuteAsync($"select 1 from channel_states join unnest({realms}, {names}) as d (realm, channel) using (realm, channel) order by realm, channel for update of channel_states", ct);
+        await tx.ExecuteAsync($"select 1 from channel_states join unnest({realms}, {names}) as d (realm, channel) using (realm, channel) order by realm collate \"C\", channel collate \"C\" for update of channel_states", ct);
         var claimed = await tx.QueryAsync($"""
-            update notifications n set attempts = n.attempts + 1, claimed_until = {now + lease}
+            update notifications n set attempts = n.attempts + 1, claimed_until = clock_timestamp() + {lease}
             from (
                 select one.id
                 from unnest({realms}, {names}, {Queries.Times(deadlines.Select(one => (DateTimeOffset?)one.Own))}, {Queries.Times(deadlines.Select(one => (DateTimeOffset?)one.Fallback))}) as d (realm, channel, own, fallback)
                 join notifications one on one.state = 'pending' and one.channel_realm = d.realm and one.channel = d.channel
                 where coalesce(one.retried_at, one.created_at) < case one.kind when 'fallback' then d.fallback else d.own end
-                    and (one.claimed_until is null or one.claimed_until <= {now})
+                    and (one.claimed_until is null or one.claimed_until <= clock_timestamp())
                     and not exists (select 1 from notifications earlier
                         where earlier.realm = one.realm and earlier.group_key = one.group_key and earlier.channel = one.channel and earlier.state = 'pending' and earlier.number < one.number
-                            and (earlier.claimed_until > {now} or coalesce(earlier.retried_at, earlier.created_at) >= d.own))
+                            and (earlier.claimed_until > clock_timestamp() or coalesce(earlier.retried_at, earlier.created_at) >= d.own))
                 order by one.number limit {atMost}
                 for update of one skip locked) due
             where n.id = due.id
@@ -194,7 +196,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
     public async Task<Claimed> ClaimNewAsync(NpgsqlTransaction tx, OutgoingNotification outgoing, Guid id, TimeSpan lease, DateTimeOffset now, CancellationToken ct)
     {
         await notifications.EnqueueAsync(tx, [outgoing], [id], now, ct);
-        return (await tx.FindAsync($"update notifications n set attempts = 1, claimed_until = {now + lease} where id = {id} returning {ClaimColumns}", row => ReadClaim(row, now + lease), ct))!;
+        return (await tx.FindAsync($"update notifications n set attempts = 1, claimed_until = clock_timestamp() + {lease} where id = {id} returning {ClaimColumns}", row => ReadClaim(row, now + lease), ct))!;
     }
 
     /// <summary>
@@ -330,7 +332,7 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
             await tx.ExecuteAsync($"""
                 update notifications set next_attempt_at = {now}
                 where state = 'pending' and channel_realm = {channel.Realm} and channel = {channel.Name} and next_attempt_at > {now}
-                    and (claimed_until is null or claimed_until <= {now})
+                    and (claimed_until is null or claimed_until <= clock_timestamp())
                 """, ct);
         }
     }

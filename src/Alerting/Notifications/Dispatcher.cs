@@ -95,7 +95,15 @@ public sealed partial class Dispatcher : BackgroundService
                 if (_clock.GetElapsedTime(nextLook) >= TimeSpan.Zero)
                 {
                     nextLook = _clock.GetTimestamp() + (long)(Poll.TotalSeconds * _clock.TimestampFrequency);
-                    await GiveUpOverdueAsync(stoppingToken);
+                    try
+                    {
+                        await GiveUpOverdueAsync(stoppingToken);
+                    }
+                    catch (Exception error) when (!stoppingToken.IsCancellationRequested)
+                    {
+                        // What cannot be given up must not keep from being sent what can.
+                        GivingUpFailed(error);
+                    }
                 }
 
                 var now = _clock.GetUtcNow();
@@ -337,7 +345,16 @@ public sealed partial class Dispatcher : BackgroundService
             GivenUp(one.Id, one.Content.GroupKey, one.Channel, one.Attempt, reason);
         }
 
-        await _deliveries.SettleAsync(settled, now, ct);
+        try
+        {
+            await _deliveries.SettleAsync(settled, now, ct);
+        }
+        catch (Exception error) when (!ct.IsCancellationRequested)
+        {
+            GivingUpFailed(error);
+            await SettleEachAsync(settled);
+        }
+
         Wake();
     }
 
@@ -419,6 +436,9 @@ public sealed partial class Dispatcher : BackgroundService
 
     [LoggerMessage(LogLevel.Warning, "No setting makes a channel (ALERT_WEBHOOK_URL, ALERT_EMAIL_RECIPIENTS, ALERT_SLACK_WEBHOOK_URL, …): only channels that realms made are told of alerts")]
     private partial void NoChannel();
+
+    [LoggerMessage(LogLevel.Error, "Giving up notifications whose deadline has passed failed; trying again in a second")]
+    private partial void GivingUpFailed(Exception error);
 
     [LoggerMessage(LogLevel.Warning, "Sending notifications failed; trying again")]
     private partial void DispatchFailed(Exception error);

@@ -40,10 +40,16 @@ public sealed record Escalation(
             return $"There is no escalation policy {PolicyName}: nobody was told by it.";
         }
 
+        // A whole round, and nobody: later rounds may find somebody, but now nobody knows.
+        if (Steps.Count >= Policy.Steps.Count && Steps.All(step => step.Told.All(told => told.Channel is null)))
+        {
+            return $"Every step of the policy {PolicyName} was taken, and none could tell anybody.";
+        }
+
         var (taken, due) = Steps is [.., var last] ? (last.Number + 1, last.ToldAt + Policy.Wait(last.Number)) : (0, StartedAt);
         if (taken == Policy.Count)
         {
-            return Steps.All(step => step.Told.All(told => told.Channel is null)) ? $"Every step of the policy {PolicyName} was taken, and none could tell anybody." : null;
+            return null;
         }
 
         return now > due + grace ? $"Step {taken % Policy.Steps.Count + 1} of the policy {PolicyName} was due at {due:u} and has not been taken." : null;

@@ -20,29 +20,32 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
     private static Sql Columns => $"e.id, e.alert_id, e.realm, e.policy, e.document::text, e.started_at, e.next_step, e.next_at, e.ended_at, e.end_reason";
 
     /// <summary>
-    /// Begins a policy for an alert that is told for the first time, in the transaction that tells it, and takes the first step there.
-    /// A policy that already runs for the alert goes on as it is; one that ended (an acknowledgement ran out) begins anew.
+    /// Begins policies for firing alerts that are told for the first time, in the transaction that tells them. The first step is due at
+    /// once, for whoever takes steps. A policy that already runs for an alert goes on as it is; one that ended (an acknowledgement ran out)
+    /// begins anew.
     /// </summary>
-    /// <param name="policy">Name of a policy of the alert's realm or of realm <c>*</c>. One that is not there is recorded and raises an alert of its own.</param>
-    /// <returns>False when it ran already.</returns>
-    public async Task<bool> BeginAsync(NpgsqlTransaction tx, Alert alert, string policy, DateTimeOffset now, CancellationToken ct)
+    /// <param name="climbing">Alerts with the name of a policy of their realm or of realm <c>*</c>. One that is not there is recorded and raises an alert of its own.</param>
+    public async Task BeginAsync(NpgsqlTransaction tx, IReadOnlyList<(Guid Alert, string Policy)> climbing, DateTimeOffset now, CancellationToken ct)
     {
-        var plan = await OnCallStore.FindAsync(tx, PlanKind.Policy, alert.Realm, policy, ct);
-        var escalation = new Escalation(Guid.CreateVersion7(now), alert.Id, alert.Realm, policy, plan?.As<EscalationPolicy>(), now, 0, plan is null ? null : now, null, null, []);
-        var begun = await tx.ExecuteAsync($"""
-            insert into escalations (id, alert_id, realm, policy, document, started_at, next_step, next_at)
-            values ({escalation.Id}, {alert.Id}, {alert.Realm}, {policy}, {Queries.Jsonb(escalation.Policy, WireJson.Options)}, {now}, 0, {escalation.NextAt})
-            on conflict (alert_id, policy) where ended_at is null do nothing
-            """, ct) == 1;
-        if (begun && plan is not null)
+        if (climbing.Count > 0)
         {
-            await TakeStepAsync(tx, escalation, alert, now, ct);
+            await tx.ExecuteAsync($"""
+                insert into escalations (id, alert_id, realm, policy, document, started_at, next_step, next_at)
+                select n.id, a.id, a.realm, n.policy, p.document, {now}, 0, case when p.document is not null then {now} end
+                from unnest({climbing.Select(_ => Guid.CreateVersion7(now)).ToArray()}, {climbing.Select(one => one.Alert).ToArray()}, {climbing.Select(one => one.Policy).ToArray()}) as n (id, alert_id, policy)
+                join alerts a on a.id = n.alert_id and a.state = 'firing'
+                left join lateral (
+                    select document from on_call_plans where kind = 'policy' and name = n.policy and (realm = a.realm or realm = '*') order by realm = '*' limit 1) p on true
+                order by a.id, n.policy
+                on conflict (alert_id, policy) where ended_at is null do nothing
+                """, ct);
         }
-
-        return begun;
     }
 
-    /// <summary>Takes the step that is due, and those after it as long as a step reaches nobody.</summary>
+    /// <summary>
+    /// Takes the step that is due, and those after it as long as a step reaches nobody, up to the end of the round: then there is nobody
+    /// now, and the next round comes when its time has come.
+    /// </summary>
     public async Task TakeStepAsync(NpgsqlTransaction tx, Escalation escalation, Alert alert, DateTimeOffset now, CancellationToken ct)
     {
         var policy = escalation.Policy!;
@@ -59,7 +62,7 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
                 insert into escalation_steps (escalation_id, number, due_at, taken_at, told_at, reason, told)
                 values ({escalation.Id}, {number}, {due}, {now}, {first}, {reason}, {Queries.Jsonb(told, WireJson.Options)})
                 """, ct);
-            await notifications.EnqueueAsync(tx, [.. told.Where(one => one.At <= now).Select(one => Message(alert, policy.Name, one.Channel!, NotificationStatus.Firing, reason))], now, ct);
+            await notifications.EnqueueAsync(tx, [.. told.Where(one => one.Channel is not null && one.At <= now).Select(one => Message(alert, policy.Name, one.Channel!, NotificationStatus.Firing, reason))], now, ct);
             foreach (var later in told.Where(one => one.At > now))
             {
                 var why = $"{reason}; {later.Note}";
@@ -69,8 +72,9 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
                     """, ct);
             }
 
-            // Nobody to wait for: the next step is due at once.
-            next = told.Any(one => one.Channel is not null) ? first + policy.Wait(number) : null;
+            // Nobody to wait for: the next step of the round is due at once.
+            var goesOn = told.All(one => one.Channel is null) && (number + 1) % policy.Steps.Count != 0;
+            next = goesOn ? null : first + policy.Wait(number);
             (number, due) = (number + 1, now);
         }
 
@@ -81,54 +85,61 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
     public static Task<int> BringForwardAsync(NpgsqlDataSource db, TimeSpan back, DateTimeOffset now, CancellationToken ct) =>
         db.ExecuteAsync($"update escalations set next_at = greatest({now}, next_at - {back}) where ended_at is null and next_at > {now}", ct);
 
-    /// <summary>Escalations whose step is due, for this transaction alone; other replicas pass them by.</summary>
-    public static Task<List<Escalation>> ClaimDueAsync(NpgsqlTransaction tx, DateTimeOffset now, int atMost, CancellationToken ct) =>
-        tx.QueryAsync($"""
-            select {Columns} from escalations e join alerts a on a.id = e.alert_id
-            where e.ended_at is null and e.next_at <= {now} and a.state = 'firing' and not a.suppressed
-            order by e.next_at limit {atMost} for update of e skip locked
-            """, Read, ct);
+    /// <summary>Escalations whose step is due, the longest waiting first. Takes no lock.</summary>
+    public Task<List<Guid>> DueAsync(DateTimeOffset now, Guid[] aside, int atMost, CancellationToken ct) =>
+        db.QueryAsync($"select e.id from escalations e join alerts a on a.id = e.alert_id where {IsDue(now)} and e.id <> all({aside}) order by e.next_at limit {atMost}", row => row.GetGuid(0), ct);
 
-    /// <summary>Ends those whose alert needs nobody any more; when it is over, whoever was paged is told so.</summary>
-    /// <returns>How many changed.</returns>
-    public async Task<int> EndAsync(NpgsqlTransaction tx, AlertStore alerts, DateTimeOffset now, int atMost, CancellationToken ct)
+    /// <summary>One whose step is still due, for this transaction alone; null when it is not, and when another replica has it.</summary>
+    public static Task<Escalation?> ClaimAsync(NpgsqlTransaction tx, Guid id, DateTimeOffset now, CancellationToken ct) =>
+        tx.FindAsync($"select {Columns} from escalations e join alerts a on a.id = e.alert_id where e.id = {id} and {IsDue(now)} for update of e skip locked", Read, ct);
+
+    /// <summary>Alerts with escalations that nobody needs any more. Takes no lock.</summary>
+    public Task<List<Guid>> OverAsync(Guid[] aside, int atMost, CancellationToken ct) =>
+        db.QueryAsync($"select distinct e.alert_id from escalations e join alerts a on a.id = e.alert_id where {IsOver} and e.alert_id <> all({aside}) limit {atMost}", row => row.GetGuid(0), ct);
+
+    /// <summary>Ends the escalations of an alert that needs nobody any more; when it is over, whoever was paged is told so.</summary>
+    /// <returns>Whether any changed.</returns>
+    public async Task<bool> EndAsync(NpgsqlTransaction tx, AlertStore alerts, Guid id, DateTimeOffset now, CancellationToken ct)
     {
-        var changed = await tx.QueryAsync($"""
-            select {Columns} from escalations e join alerts a on a.id = e.alert_id
-            where e.closed_at is null and (a.state = 'resolved' or (e.ended_at is null and a.state <> 'firing'))
-            order by e.id limit {atMost} for update of e skip locked
-            """, Read, ct);
-        foreach (var ofAlert in changed.GroupBy(escalation => escalation.AlertId))
+        var changed = await tx.QueryAsync($"select {Columns} from escalations e join alerts a on a.id = e.alert_id where e.alert_id = {id} and {IsOver} order by e.id for update of e skip locked", Read, ct);
+        if (changed.Count == 0 || await alerts.FindAsync(id, ct) is not { State: not AlertState.Firing } alert)
         {
-            var alert = (await alerts.FindAsync(ofAlert.Key, ct))!;
-            var act = alert.State == AlertState.Resolved ? alert.Resolved : alert.Acknowledged;
-            var reason = act?.By is { } by ? $"{WireJson.Name(alert.State.ToString())} by {by}" : WireJson.Name(alert.State.ToString());
-            var ids = ofAlert.Select(escalation => escalation.Id).ToArray();
-            await tx.ExecuteAsync($"""
-                update escalations set ended_at = coalesce(ended_at, {now}), end_reason = coalesce(end_reason, {reason}), next_at = null,
-                    closed_at = {(alert.State == AlertState.Resolved ? now : null as DateTimeOffset?)}
-                where id = any({ids})
-                """, ct);
-            await tx.ExecuteAsync($"update escalation_calls set settled_at = {now}, dropped = {reason} where escalation_id = any({ids}) and settled_at is null", ct);
-            if (alert.State == AlertState.Resolved)
-            {
-                await TellResolvedAsync(tx, ids, ofAlert.First().PolicyName, alert, now, ct);
-            }
+            return false;
         }
 
-        return changed.Count;
+        var act = alert.State == AlertState.Resolved ? alert.Resolved : alert.Acknowledged;
+        var reason = act?.By is { } by ? $"{WireJson.Name(alert.State.ToString())} by {by}" : WireJson.Name(alert.State.ToString());
+        var ids = changed.Select(escalation => escalation.Id).ToArray();
+        await tx.ExecuteAsync($"""
+            update escalations set ended_at = coalesce(ended_at, {now}), end_reason = coalesce(end_reason, {reason}), next_at = null,
+                closed_at = {(alert.State == AlertState.Resolved ? now : null as DateTimeOffset?)}
+            where id = any({ids})
+            """, ct);
+        await tx.ExecuteAsync($"update escalation_calls set settled_at = {now}, dropped = {reason} where escalation_id = any({ids}) and settled_at is null", ct);
+        if (alert.State == AlertState.Resolved)
+        {
+            await TellResolvedAsync(tx, ids, changed[0].PolicyName, alert, now, ct);
+        }
+
+        return true;
     }
 
-    /// <summary>Sends the later messages that are due; those of a suppressed alert wait.</summary>
-    /// <returns>How many.</returns>
-    public async Task<int> CallDueAsync(NpgsqlTransaction tx, AlertStore alerts, DateTimeOffset now, int atMost, CancellationToken ct)
+    /// <summary>Later messages that are due; those of a suppressed alert wait. Takes no lock.</summary>
+    public Task<List<Guid>> CallsDueAsync(DateTimeOffset now, Guid[] aside, int atMost, CancellationToken ct) =>
+        db.QueryAsync($"""
+            select c.id from escalation_calls c join escalations e on e.id = c.escalation_id join alerts a on a.id = e.alert_id
+            where {CallIsDue(now)} and c.id <> all({aside}) order by c.due_at limit {atMost}
+            """, row => row.GetGuid(0), ct);
+
+    /// <summary>Sends a later message if it is still due.</summary>
+    /// <returns>Whether it was.</returns>
+    public async Task<bool> CallAsync(NpgsqlTransaction tx, AlertStore alerts, Guid id, DateTimeOffset now, CancellationToken ct)
     {
         var due = await tx.QueryAsync($"""
             update escalation_calls c set settled_at = {now}
             from (
                 select c.id, e.alert_id, e.policy from escalation_calls c join escalations e on e.id = c.escalation_id join alerts a on a.id = e.alert_id
-                where c.settled_at is null and c.due_at <= {now} and e.ended_at is null and a.state = 'firing' and not a.suppressed
-                order by c.due_at limit {atMost} for update of c skip locked) d
+                where c.id = {id} and {CallIsDue(now)} for update of c skip locked) d
             where c.id = d.id returning d.alert_id, d.policy, c.channel, c.reason
             """, row => (Alert: row.GetGuid(0), Policy: row.GetString(1), Channel: row.GetString(2), Reason: row.GetString(3)), ct);
         foreach (var call in due)
@@ -139,8 +150,14 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
             }
         }
 
-        return due.Count;
+        return due.Count > 0;
     }
+
+    private static Sql IsOver => $"e.closed_at is null and (a.state = 'resolved' or (e.ended_at is null and a.state <> 'firing'))";
+
+    private static Sql IsDue(DateTimeOffset now) => $"e.ended_at is null and e.next_at <= {now} and a.state = 'firing' and not a.suppressed";
+
+    private static Sql CallIsDue(DateTimeOffset now) => $"c.settled_at is null and c.due_at <= {now} and e.ended_at is null and a.state = 'firing' and not a.suppressed";
 
     /// <summary>What became of an alert's escalations, oldest first.</summary>
     public async Task<List<Escalation>> OfAlertAsync(Guid alert, CancellationToken ct) =>

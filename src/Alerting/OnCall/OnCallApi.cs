@@ -32,7 +32,8 @@ public static class OnCallApi
         builder.Services.AddSingleton<PersonalChannels>();
         builder.Services.AddSingleton<OnCallMetrics>();
         builder.Services.AddSingleton<EscalationStore>();
-        builder.Services.AddHostedService<EscalationWorker>();
+        builder.Services.AddSingleton<EscalationWorker>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<EscalationWorker>());
         builder.Services.AddHostedService<EscalationWatchdog>();
         return builder;
     }
@@ -235,7 +236,8 @@ public static class OnCallApi
 
         return TypedResults.Ok(Envelope.Page<OnCallNow>([.. schedules.Select(plan =>
         {
-            var shift = plan.As<Schedule>().Shifts([.. overrides[plan.Id]], now, horizon)[0];
+            ct.ThrowIfCancellationRequested();
+            var shift = plan.As<Schedule>().ShiftAt([.. overrides[plan.Id]], now, horizon);
             var name = shift.User is { } user ? names.GetValueOrDefault((plan.Realm, user)) ?? names.GetValueOrDefault((Realm.All, user)) ?? user : null;
             return new OnCallNow(plan.Id, plan.Realm, plan.Name, shift.User, name, shift.Layer, shift.To);
         })], null));
@@ -269,8 +271,16 @@ public static class OnCallApi
             });
         }
 
+        var schedule = plan.As<Schedule>();
+        if (schedule.IsTooFine(first, last))
+        {
+            return TypedResults.Problem(
+                $"More than {Schedule.MostEdges} turns and hours of the schedule begin or end in this time. Choose a shorter one, or give the schedule fewer layers and restrictions.",
+                statusCode: StatusCodes.Status422UnprocessableEntity, title: "The schedule is too fine for so long a time");
+        }
+
         var overrides = (await store.OverridesAsync([id], first, last, ct)).ConvertAll(one => one.Override);
-        var shifts = plan.As<Schedule>().Shifts(overrides, first, last);
+        var shifts = schedule.Shifts(overrides, first, last, ct);
         return TypedResults.Ok(Envelope.Of(new ShiftList(shifts, [.. shifts.Where(shift => shift.User is null)])));
     }
 

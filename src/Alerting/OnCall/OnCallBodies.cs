@@ -108,6 +108,9 @@ public sealed record ScheduleBody(string? Name, string? TimeZone, IReadOnlyList<
         }
 
         var layers = Layers!.Select((layer, i) => Check(layer ?? new(null, null, null, null, null, null, null, null, null), $"layers[{i}]", i, faults)).ToList();
+        faults.Require(
+            "layers", layers.Sum(layer => layer.Restrictions.Count) <= Schedule.MostRestrictions,
+            $"At most {Schedule.MostRestrictions} restrictions in all layers together. Several weekdays with the same hours are one restriction.");
         return faults.All.Count > 0 ? null : new Draft(
             Name!,
             new Schedule(Name!, TimeZone!, layers),

@@ -28,8 +28,16 @@ internal sealed class Reach(Func<PlanKind, string, Task<Plan?>> find, Func<Plan,
                     if (await find(PlanKind.Schedule, target.Name) is not { } plan)
                     {
                         Add(new Told($"{target}", null, null, null, "there is no such schedule"));
+                        break;
                     }
-                    else if (plan.As<Schedule>().WhoIsOnCall(await overrides(plan), moment) is { } user)
+
+                    var schedule = plan.As<Schedule>();
+                    if (schedule.UnknownZone is { } note)
+                    {
+                        Add(new Told($"{target}", null, null, null, note));
+                    }
+
+                    if (schedule.WhoIsOnCall(await overrides(plan), moment) is { } user)
                     {
                         await AddUserAsync($"{target}", user);
                     }

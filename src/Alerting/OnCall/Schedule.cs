@@ -101,27 +101,44 @@ public sealed record Schedule(string Name, string TimeZone, IReadOnlyList<Layer>
     /// <summary>Stands for a layer where an override decides.</summary>
     public const string Overridden = "override";
 
-    private TimeZoneInfo Zone => Clocks.FindZone(TimeZone) ?? throw new InvalidOperationException($"The schedule {Name} is in the time zone {TimeZone}, which this machine does not know.");
+    /// <summary>Hours to which all layers together may be restricted: each is looked at for every change of every shift.</summary>
+    public const int MostRestrictions = 100;
+
+    /// <summary>See <see cref="IsTooFine"/>.</summary>
+    public const int MostEdges = 5_000;
+
+    /// <summary>Times at which <see cref="ShiftAt"/> asks whether it is still the same person.</summary>
+    public const int MostLooks = 100;
+
+    /// <summary>What to tell people when this machine does not know the time zone, which then is UTC: somebody is called, if at another hour. Null when it does.</summary>
+    public string? UnknownZone => Clocks.FindZone(TimeZone) is null ? $"this machine does not know the time zone {TimeZone} of the schedule {Name}, and takes it for UTC" : null;
+
+    private TimeZoneInfo Zone => Clocks.FindZone(TimeZone) ?? TimeZoneInfo.Utc;
 
     /// <summary>The one person on call; null when nobody is.</summary>
     public string? WhoIsOnCall(IReadOnlyList<Override> overrides, DateTimeOffset moment) => At(overrides, moment, Zone).User;
 
-    /// <summary>The time from one moment to another without overlap and without holes; a gap is a shift of nobody.</summary>
-    /// <param name="overrides">At least those that touch this time.</param>
-    public IReadOnlyList<Shift> Shifts(IReadOnlyList<Override> overrides, DateTimeOffset from, DateTimeOffset to)
+    /// <summary>
+    /// Whether so many turns and hours begin and end in this time that nobody should work it out at once: more than <see cref="MostEdges"/>.
+    /// </summary>
+    public bool IsTooFine(DateTimeOffset from, DateTimeOffset to)
     {
         var zone = Zone;
         (from, to) = (from.ToUniversalTime(), to.ToUniversalTime());
-        var edges = Layers.SelectMany(layer => layer.Edges(from, to, zone))
-            .Concat(overrides.SelectMany(one => new[] { one.From.ToUniversalTime(), one.To.ToUniversalTime() }))
-            .Where(edge => edge > from && edge < to)
-            .Append(from)
-            .Distinct()
-            .Order()
-            .ToList();
+        return Layers.SelectMany(layer => layer.Edges(from, to, zone)).Where(edge => edge > from && edge < to).Distinct().Take(MostEdges + 1).Count() > MostEdges;
+    }
+
+    /// <summary>The time from one moment to another without overlap and without holes; a gap is a shift of nobody.</summary>
+    /// <param name="overrides">At least those that touch this time.</param>
+    public IReadOnlyList<Shift> Shifts(IReadOnlyList<Override> overrides, DateTimeOffset from, DateTimeOffset to, CancellationToken ct = default)
+    {
+        var zone = Zone;
+        (from, to) = (from.ToUniversalTime(), to.ToUniversalTime());
+        var edges = Edges(overrides, from, to, zone);
         var shifts = new List<Shift>();
         for (var i = 0; i < edges.Count; i++)
         {
+            ct.ThrowIfCancellationRequested();
             var (user, layer) = At(overrides, edges[i], zone);
             var end = i + 1 < edges.Count ? edges[i + 1] : to;
             if (shifts.Count > 0 && shifts[^1] is var last && last.User == user && last.Layer == layer)
@@ -136,6 +153,27 @@ public sealed record Schedule(string Name, string TimeZone, IReadOnlyList<Layer>
 
         return shifts;
     }
+
+    /// <summary>The shift of a moment, from there to its end, or as far as it is sure after <see cref="MostLooks"/> looks.</summary>
+    /// <param name="overrides">At least those that touch the time up to <paramref name="horizon"/>, where it ends at the latest.</param>
+    public Shift ShiftAt(IReadOnlyList<Override> overrides, DateTimeOffset moment, DateTimeOffset horizon)
+    {
+        var zone = Zone;
+        (moment, horizon) = (moment.ToUniversalTime(), horizon.ToUniversalTime());
+        var now = At(overrides, moment, zone);
+        var end = Edges(overrides, moment, horizon, zone).Skip(1).Select((edge, i) => (edge, i)).Where(one => one.i == MostLooks || At(overrides, one.edge, zone) != now).Select(one => (DateTimeOffset?)one.edge).FirstOrDefault();
+        return new Shift(moment, end ?? horizon, now.User, now.Layer);
+    }
+
+    // In order, from the beginning on.
+    private List<DateTimeOffset> Edges(IReadOnlyList<Override> overrides, DateTimeOffset from, DateTimeOffset to, TimeZoneInfo zone) =>
+        Layers.SelectMany(layer => layer.Edges(from, to, zone))
+            .Concat(overrides.SelectMany(one => new[] { one.From.ToUniversalTime(), one.To.ToUniversalTime() }))
+            .Where(edge => edge > from && edge < to)
+            .Append(from)
+            .Distinct()
+            .Order()
+            .ToList();
 
     private (string? User, string? Layer) At(IReadOnlyList<Override> overrides, DateTimeOffset moment, TimeZoneInfo zone)
     {

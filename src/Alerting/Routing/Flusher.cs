@@ -22,7 +22,8 @@ public sealed class GroupingOptions
 /// <summary>
 /// The one that decides who is told what. It takes news of alerts, routes them into groups, judges what suppresses them, and writes the
 /// notifications of groups that are due: all in one transaction, one at a time over all replicas. So nothing is lost or told twice
-/// wherever a process dies, and a suppression that is known when something is due is obeyed. Woken in the process by whoever changed an
+/// wherever a process dies, and a suppression that is known when something is due is obeyed. What fails is found, realm by realm and alert
+/// by alert, and rests, so that one realm's trouble is not the others'. Woken in the process by whoever changed an
 /// alert, by NOTIFY for other replicas, and by the clock.
 /// </summary>
 public sealed partial class Flusher(
@@ -31,8 +32,10 @@ public sealed partial class Flusher(
     NotificationStore notifications,
     EscalationStore escalations,
     ChannelStore channels,
+    EscalationWorker escalating,
     Dispatcher dispatcher,
     GroupingOptions options,
+    AlertingMetrics metrics,
     TimeProvider clock,
     ILogger<Flusher> logger) : BackgroundService
 {
@@ -40,13 +43,23 @@ public sealed partial class Flusher(
     private const int GroupsAtOnce = 500;
     private const int AlertsAtOnce = 500;
     private const int MostOthers = 10_000;
+    private const int MostProbes = 2_000;
+
+    // So many alerts and groups of a realm fail alone before the realm rests.
+    private const int MostFailures = 20;
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
 
     private readonly Signal _wake = new();
     private readonly ClockWatch _clocks = new();
 
-    // Told once each; few, because nothing that cannot be read is stored any more.
-    private readonly HashSet<(Guid Silence, int Version)> _unreadable = [];
+    // Of the loop alone.
+    private readonly LiveSilences _silences = new(logger);
+    private readonly MutedRoutes _muted = new();
+    private readonly Aside<string> _realms = new();
+    private readonly Aside<(string Realm, Guid Alert)> _alerts = new();
+    private readonly Aside<(string Realm, Guid Group)> _groups = new();
+    private readonly List<(string Realm, Exception? Error)> _failed = [];
+    private int _written;
 
     /// <summary>From any thread, after the commit: look now instead of at the next poll.</summary>
     public void Wake() => _wake.Raise();
@@ -91,7 +104,127 @@ public sealed partial class Flusher(
         }
     }
 
+    // All realms at once, which is cheap. When that fails, the realms apart; what fails alone rests, is left out of what is done for all,
+    // and is tried alone when its rest is over.
     private async Task<(int Notifications, TimeSpan Wait)> FlushAsync(CancellationToken ct)
+    {
+        _written = 0;
+        _failed.Clear();
+        TimeSpan wait;
+        try
+        {
+            wait = await PassAsync(Scope(null), ct);
+        }
+        catch (Exception error) when (!ct.IsCancellationRequested)
+        {
+            var now = clock.GetUtcNow();
+            var realms = await GroupStore.RealmsAsync(db, Scope(null), now, ct);
+            AllFailed(error, realms.Count);
+            wait = Poll;
+            await Halving.EachAsync(
+                realms,
+                async some => wait = await PassAsync(Scope([.. some]), ct) == TimeSpan.Zero ? TimeSpan.Zero : wait,
+                (realm, why) => _failed.Add((realm, why)),
+                BlameAsync, ct);
+        }
+
+        _failed.AddRange(_realms.Due(clock.GetUtcNow()).Select(realm => (realm, null as Exception)));
+        foreach (var (realm, error) in _failed)
+        {
+            await RealmAsync(realm, error, ct);
+        }
+
+        foreach (var (realm, alert) in _alerts.Due(clock.GetUtcNow()))
+        {
+            await AloneAsync(new FlushScope([realm], [alert], null, ([], [], [])), () => _alerts.Passed((realm, alert)), error => AlertFailed(realm, alert, error), ct);
+        }
+
+        foreach (var (realm, group) in _groups.Due(clock.GetUtcNow()))
+        {
+            await AloneAsync(new FlushScope([realm], null, [group], ([], _alerts.All.Select(one => one.Alert).ToArray(), [])), () => _groups.Passed((realm, group)), error => GroupFailed(realm, group, error), ct);
+        }
+
+        return (_written, wait);
+
+        FlushScope Scope(string[]? realms) => new(realms, null, null, (_realms.All, [.. _alerts.All.Select(one => one.Alert)], [.. _groups.All.Select(one => one.Group)]));
+    }
+
+    // A realm that failed as a whole: which of its alerts and groups is it? When it is many, the realm rests.
+    private async Task RealmAsync(string realm, Exception? error, CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        var failures = 0;
+        var scope = new FlushScope([realm], null, null, ([], [.. _alerts.All.Select(one => one.Alert)], [.. _groups.All.Select(one => one.Group)]));
+        if (error is null)
+        {
+            try
+            {
+                await PassAsync(scope, ct);
+                _realms.Passed(realm);
+                return;
+            }
+            catch (Exception again) when (!ct.IsCancellationRequested)
+            {
+                await BlameAsync(again);
+                error = again;
+            }
+        }
+
+        var alerts = await GroupStore.WithNewsAsync(db, scope, NewsAtOnce, ct);
+        await Halving.EachAsync(
+            alerts,
+            some => failures < MostFailures ? PassAsync(scope with { Alerts = [.. some] }, ct) : Task.CompletedTask,
+            (alert, why) => { failures++; AlertFailed(realm, alert, why); },
+            BlameAsync, ct);
+        scope = scope with { Aside = ([], [.. _alerts.All.Select(one => one.Alert)], [.. _groups.All.Select(one => one.Group)]) };
+        var groups = await GroupStore.DueIdsAsync(db, scope, now, GroupsAtOnce, ct);
+        await Halving.EachAsync(
+            groups,
+            some => failures < MostFailures ? PassAsync(scope with { Groups = [.. some] }, ct) : Task.CompletedTask,
+            (group, why) => { failures++; GroupFailed(realm, group, why); },
+            BlameAsync, ct);
+        if (failures >= MostFailures || alerts.Count + groups.Count == 0)
+        {
+            metrics.SetAside("realm");
+            RealmRests(error, realm, _realms.Failed(realm, now).TotalSeconds);
+        }
+        else
+        {
+            _realms.Passed(realm);
+        }
+    }
+
+    private async Task AloneAsync(FlushScope scope, Action passed, Action<Exception> failed, CancellationToken ct)
+    {
+        try
+        {
+            await PassAsync(scope, ct);
+            passed();
+        }
+        catch (Exception error) when (!ct.IsCancellationRequested)
+        {
+            await BlameAsync(error);
+            failed(error);
+        }
+    }
+
+    // Who fails while the database answers has failed of their own.
+    private async Task BlameAsync(Exception _) => await db.ExecuteAsync($"select 1", CancellationToken.None);
+
+    private void AlertFailed(string realm, Guid alert, Exception error)
+    {
+        metrics.SetAside("alert");
+        AlertRests(error, alert, realm, _alerts.Failed((realm, alert), clock.GetUtcNow()).TotalSeconds);
+    }
+
+    private void GroupFailed(string realm, Guid group, Exception error)
+    {
+        metrics.SetAside("group");
+        GroupRests(error, group, realm, _groups.Failed((realm, group), clock.GetUtcNow()).TotalSeconds);
+    }
+
+    // Zero when there may be more to do at once.
+    private async Task<TimeSpan> PassAsync(FlushScope scope, CancellationToken ct)
     {
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
@@ -104,22 +237,27 @@ public sealed partial class Flusher(
         }
 
         var table = await routing.TableAsync(tx, ct);
-        var silences = await SilencesAsync(tx, now, ct);
-        var news = await GroupStore.TakeNewsAsync(tx, NewsAtOnce, ct);
+        var silences = await SilencesAsync(tx, scope, now, ct);
+        var news = scope.Groups is null ? await GroupStore.TakeNewsAsync(tx, scope, NewsAtOnce, ct) : [];
         if (news.Count > 0)
         {
             await TakeInAsync(tx, news, table, silences, now, ct);
         }
 
         var acknowledged = await AcknowledgeAsync(tx, [.. news.Where(one => one.Acknowledged && one.Alert.State == AlertState.Acknowledged).Select(one => one.Alert)], table, now, ct);
-        var due = await GroupStore.DueAsync(tx, now, GroupsAtOnce, ct);
-        var written = acknowledged + (due.Count > 0 ? await TellAsync(tx, due, table, now, ct) : 0);
+        var due = scope.Alerts is null ? await GroupStore.DueAsync(tx, scope, now, GroupsAtOnce, ct) : [];
+        var (written, climbing) = due.Count > 0 ? await TellAsync(tx, due, table, now, ct) : (0, false);
         var next = await GroupStore.NextDueAsync(tx, ct);
         await tx.CommitAsync(ct);
         _clocks.Saw(now);
+        _written += written + acknowledged;
+        if (climbing)
+        {
+            escalating.Wake();
+        }
 
         var wait = news.Count > 0 || due.Count > 0 ? TimeSpan.Zero : next is { } at && at - now < Poll ? at - now : Poll;
-        return (written, wait < TimeSpan.Zero ? Poll : wait);
+        return wait < TimeSpan.Zero ? Poll : wait;
     }
 
     // What waits for a time that the clock had nearly reached, or had already passed, is judged by the clock of now.
@@ -136,17 +274,12 @@ public sealed partial class Flusher(
     }
 
     /// <summary>Silences that may hold; those that began, changed or ended since the last look have their alerts judged again.</summary>
-    private async Task<IReadOnlyList<Silence>> SilencesAsync(NpgsqlTransaction tx, DateTimeOffset now, CancellationToken ct)
+    private async Task<IReadOnlyList<Silence>> SilencesAsync(NpgsqlTransaction tx, FlushScope scope, DateTimeOffset now, CancellationToken ct)
     {
-        var live = await SilenceStore.LiveAsync(tx, ct);
+        var live = await _silences.ReadAsync(tx, scope.Realms, ct);
         foreach (var (silence, applied) in live)
         {
-            if (silence.Unreadable is { } written && _unreadable.Add((silence.Id, silence.Version)))
-            {
-                SilenceNotReadable(silence.Id, silence.Realm, string.Join(", ", written));
-            }
-
-            if (applied != WireJson.Name(silence.StateAt(now).ToString()))
+            if (applied != WireJson.Name(silence.StateAt(now).ToString()) && !scope.Aside.Realms.Contains(silence.Realm))
             {
                 await SilenceStore.ApplyAsync(tx, silence, silence.StateAt(now), ct);
             }
@@ -161,7 +294,7 @@ public sealed partial class Flusher(
         var seen = news.ConvertAll(one => (News: one, Labels: LabelSet.Of(one.Alert.Labels), table.For(one.Alert.Realm).Config));
         // Only what can still be told is routed: an end is told where its beginning was.
         var routed = seen.Where(one => one.News.Alert.IsOpen || one.News.Began).Select(one => (one.News, one.Labels, one.Config, Routes: Routing.Match(one.Config.Route, one.Labels))).ToList();
-        var others = await OthersAsync(tx, [.. routed.Select(one => (one.News.Alert, one.Labels, one.Config))], ct);
+        var others = new Inhibitors(await OthersAsync(tx, [.. routed.Select(one => (one.News.Alert, one.Labels, one.Config))], ct));
         var log = new List<AlertLogEntry>();
         var suppressed = new List<(Guid Id, IReadOnlyList<Suppression> By)>();
         var again = news.Where(one => one.Again is not null && one.Alert.IsOpen).Select(one => (one.Alert.Id, Reason: one.Again!)).ToList();
@@ -243,7 +376,7 @@ public sealed partial class Flusher(
     /// <summary>Open alerts that may keep these quiet.</summary>
     private static async Task<IReadOnlyList<OpenAlert>> OthersAsync(NpgsqlTransaction tx, IReadOnlyList<(Alert Alert, Labels Labels, RoutingConfig Config)> alerts, CancellationToken ct)
     {
-        var probes = alerts.SelectMany(one => one.Config.Rules.Where(rule => rule.Target.AllMatch(one.Labels)).Select(rule => (one.Alert.Realm, Probe: Json(rule.Probe(rule.Source, one.Labels))))).ToHashSet();
+        var probes = Bounded(alerts.SelectMany(one => one.Config.Rules.Where(rule => rule.Target.AllMatch(one.Labels)).Select(rule => (one.Alert.Realm, Probe: Json(rule.Probe(rule.Source, one.Labels))))));
         return await GroupStore.FindOpenAsync(tx, probes, MostOthers, ct);
     }
 
@@ -251,10 +384,14 @@ public sealed partial class Flusher(
     private static Task AffectOthersAsync(NpgsqlTransaction tx, IReadOnlyList<(AlertNews News, Labels Labels, RoutingConfig Config)> alerts, CancellationToken ct) =>
         GroupStore.JudgeAgainAsync(
             tx,
-            alerts.Where(one => one.News.Alert.IsOpen)
-                .SelectMany(one => one.Config.Rules.Where(rule => rule.Source.AllMatch(one.Labels)).Select(rule => (one.News.Alert.Realm, Probe: Json(rule.Probe(rule.Target, one.Labels))))).ToHashSet(),
+            Bounded(alerts.Where(one => one.News.Alert.IsOpen)
+                .SelectMany(one => one.Config.Rules.Where(rule => rule.Source.AllMatch(one.Labels)).Select(rule => (one.News.Alert.Realm, Probe: Json(rule.Probe(rule.Target, one.Labels)))))),
             [.. alerts.Where(one => !one.News.Alert.IsOpen && one.Config.Rules.Any(rule => rule.Source.AllMatch(one.Labels))).Select(one => one.News.Alert.Id)],
             ct);
+
+    // Of a realm with very many of them, everything open is looked at instead: that is one probe.
+    private static IReadOnlyCollection<(string Realm, string Probe)> Bounded(IEnumerable<(string Realm, string Probe)> probes) =>
+        [.. probes.GroupBy(probe => probe.Realm).SelectMany(realm => realm.Distinct().Take(MostProbes + 1).ToList() is { Count: > MostProbes } ? [(realm.Key, "{}")] : realm.Distinct())];
 
     private static async Task JoinAsync(
         NpgsqlTransaction tx, IReadOnlyList<(AlertNews News, Labels Labels, IReadOnlyList<RouteMatch> Routes)> alerts, RoutingTable table, List<AlertLogEntry> log, DateTimeOffset now, CancellationToken ct)
@@ -299,17 +436,14 @@ public sealed partial class Flusher(
         await GroupStore.LeaveAsync(tx, [.. there.Where(one => !meant.Contains(one)).Select(one => (one.Group, one.Alert))], ct);
     }
 
-    private async Task<int> TellAsync(NpgsqlTransaction tx, List<AlertGroup> due, RoutingTable table, DateTimeOffset now, CancellationToken ct)
+    private async Task<(int Written, bool Climbing)> TellAsync(NpgsqlTransaction tx, List<AlertGroup> due, RoutingTable table, DateTimeOffset now, CancellationToken ct)
     {
         var members = (await GroupStore.MembersAsync(tx, [.. due.Select(group => group.Id)], ct)).ToLookup(one => one.Group, one => one.Member);
         var judged = new List<(AlertGroup Group, GroupVerdict Verdict, bool Empty)>(due.Count);
         var shift = new List<Guid>();
         foreach (var group in due)
         {
-            var config = table.For(group.Realm).Config;
-            var (mute, active) = (group.Route.MuteTimeIntervals, group.Route.ActiveTimeIntervals);
-            var mutedBy = group.Route.HasIntervals ? Muting.MutedBy(mute, active, config.TimeIntervals, now) : null;
-            DateTimeOffset? change = group.Route.HasIntervals ? Muting.NextChange(mute, active, config.TimeIntervals, now) : null;
+            var (mutedBy, change) = _muted.Of(table, group.Realm, group.Route, now);
             var all = members[group.Id].ToList();
             var verdict = Grouping.Judge(group.LastToldAt, all, group.Route.Interval, group.Route.Repeat, mutedBy is null ? null : change, now);
             if (change is { } then && (verdict.DueAt is null || verdict.DueAt > then))
@@ -337,13 +471,13 @@ public sealed partial class Flusher(
         return written;
     }
 
-    private async Task<int> WriteAsync(
+    private async Task<(int Written, bool Climbing)> WriteAsync(
         NpgsqlTransaction tx, IReadOnlyList<(AlertGroup Group, GroupVerdict Verdict, bool Empty)> judged, RoutingTable table, DateTimeOffset now, CancellationToken ct)
     {
         var telling = judged.Where(one => one.Verdict.Tellings.Count > 0).ToList();
         if (telling.Count == 0)
         {
-            return 0;
+            return (0, false);
         }
 
         var written = 0;
@@ -358,7 +492,7 @@ public sealed partial class Flusher(
             written += await WriteSomeAsync(tx, telling[from..to], table, now, ct);
         }
 
-        return written + await EscalateAsync(tx, telling.ConvertAll(one => (one.Group, one.Verdict)), table, now, ct);
+        return (written, await EscalateAsync(tx, telling.ConvertAll(one => (one.Group, one.Verdict)), table, now, ct));
     }
 
     private async Task<int> WriteSomeAsync(
@@ -391,26 +525,19 @@ public sealed partial class Flusher(
         return outgoing.Count;
     }
 
-    /// <summary>Whoever is told for the first time through a receiver with a policy, or again because nobody ended it in time, begins to climb.</summary>
-    private async Task<int> EscalateAsync(NpgsqlTransaction tx, List<(AlertGroup Group, GroupVerdict Verdict)> telling, RoutingTable table, DateTimeOffset now, CancellationToken ct)
+    /// <summary>
+    /// Whoever is told for the first time through a receiver with a policy, or again because nobody ended it in time, begins to climb. Only
+    /// the beginning is written here: who is reached is the worker's business, each escalation in a transaction of its own.
+    /// </summary>
+    private async Task<bool> EscalateAsync(NpgsqlTransaction tx, List<(AlertGroup Group, GroupVerdict Verdict)> telling, RoutingTable table, DateTimeOffset now, CancellationToken ct)
     {
         var climbing = telling
             .Select(one => (Policy: table.For(one.Group.Realm).Config.Find(one.Group.Receiver)?.EscalationPolicy, one.Verdict.Told))
             .Where(one => one.Policy is not null)
             .SelectMany(one => one.Told.Select(id => (Id: id, Policy: one.Policy!)))
             .Distinct().ToList();
-        if (climbing.Count == 0)
-        {
-            return 0;
-        }
-
-        var alerts = (await AlertStore.GetAsync(tx, [.. climbing.Select(one => one.Id).Distinct()], ct)).ToDictionary(alert => alert.Id);
-        foreach (var (id, policy) in climbing.Where(one => alerts.GetValueOrDefault(one.Id)?.State == AlertState.Firing))
-        {
-            await escalations.BeginAsync(tx, alerts[id], policy, now, ct);
-        }
-
-        return climbing.Count;
+        await escalations.BeginAsync(tx, climbing, now, ct);
+        return climbing.Count > 0;
     }
 
     /// <summary>What a notification lists: what is new first, when there is too much for all.</summary>
@@ -438,6 +565,18 @@ public sealed partial class Flusher(
         base.Dispose();
     }
 
+    [LoggerMessage(LogLevel.Warning, "Telling about the alerts of all realms together failed; they are told apart: {Realms} realms have news or are due")]
+    private partial void AllFailed(Exception error, int realms);
+
+    [LoggerMessage(LogLevel.Error, "Nobody is told about the alerts of realm {Realm}, because looking at them fails. Tried again in {Seconds} s; all other realms go on")]
+    private partial void RealmRests(Exception error, string realm, double seconds);
+
+    [LoggerMessage(LogLevel.Error, "Nobody is told what is new about the alert {Alert} of realm {Realm}, because routing it fails. Tried again in {Seconds} s; all other alerts go on")]
+    private partial void AlertRests(Exception error, Guid alert, string realm, double seconds);
+
+    [LoggerMessage(LogLevel.Error, "The notifications of the group {Group} of realm {Realm} cannot be written. Tried again in {Seconds} s; all other groups go on")]
+    private partial void GroupRests(Exception error, Guid group, string realm, double seconds);
+
     [LoggerMessage(LogLevel.Error, "Telling about alerts failed; trying again in a second")]
     private partial void FlushFailed(Exception error);
 
@@ -446,9 +585,6 @@ public sealed partial class Flusher(
 
     [LoggerMessage(LogLevel.Warning, "Listening for news of alerts failed: {Reason}. Those of other replicas are found by polling meanwhile")]
     private partial void ListeningFailed(string reason);
-
-    [LoggerMessage(LogLevel.Error, "The silence {Silence} of realm {Realm} has matchers that cannot be read and takes no alert: {Matchers}. Change it or end it")]
-    private partial void SilenceNotReadable(Guid silence, string realm, string matchers);
 
     [LoggerMessage(LogLevel.Error, "The receiver {Receiver} of realm {Realm} is not configured any more; a group of its alerts is told to nobody")]
     private partial void ReceiverIsGone(string receiver, string realm);

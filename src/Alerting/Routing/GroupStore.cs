@@ -43,6 +43,28 @@ public sealed record GroupRoute(
 /// <summary>News of one alert, all that there was together.</summary>
 public sealed record AlertNews(Alert Alert, bool Began, bool Ended, string? Again, bool ToldBefore, bool Acknowledged);
 
+/// <summary>What a pass of the flusher looks at.</summary>
+/// <param name="Realms">Null for all.</param>
+/// <param name="Alerts">Only their news, and no groups; null for all news.</param>
+/// <param name="Groups">Only these, and no news; null for all that are due.</param>
+/// <param name="Aside">Realms, alerts and groups that are left out. Nothing waits for their news.</param>
+public sealed record FlushScope(string[]? Realms, Guid[]? Alerts, Guid[]? Groups, (string[] Realms, Guid[] Alerts, Guid[] Groups) Aside)
+{
+    internal Sql Holds(Sql alert, Sql realm)
+    {
+        Sql holds = $"{realm} <> all({Aside.Realms}) and {alert} <> all({Aside.Alerts})";
+        holds = Realms is { } realms ? $"{holds} and {realm} = any({realms})" : holds;
+        return Alerts is { } alerts ? $"{holds} and {alert} = any({alerts})" : holds;
+    }
+
+    internal Sql HoldsGroup()
+    {
+        Sql holds = $"g.realm <> all({Aside.Realms}) and g.id <> all({Aside.Groups})";
+        holds = Realms is { } realms ? $"{holds} and g.realm = any({realms})" : holds;
+        return Groups is { } groups ? $"{holds} and g.id = any({groups})" : holds;
+    }
+}
+
 /// <summary>An entry of an alert's log.</summary>
 /// <param name="What">routed, suppressed, released, acknowledged, acknowledgement_ended, not_told.</param>
 /// <param name="By">Who did it; null for the platform.</param>
@@ -53,6 +75,8 @@ public static class GroupStore
 {
     /// <summary>Any constant will do, as long as nothing else in this database uses it.</summary>
     private const long Lock = 0x67726f75_70696e67;
+
+    private const int LeastShare = 1_000;
 
     private static Sql Columns => $"id, realm, receiver, key, labels::text, route::text, last_told_at, muted_by, due_at";
 
@@ -69,11 +93,12 @@ public static class GroupStore
     /// Takes the oldest news, and holds their alerts until the transaction ends. Alerts that somebody is changing are left for the next
     /// time, so that this never waits for a transaction that may be waiting for it.
     /// </summary>
-    public static async Task<List<AlertNews>> TakeNewsAsync(NpgsqlTransaction tx, int atMost, CancellationToken ct)
+    public static async Task<List<AlertNews>> TakeNewsAsync(NpgsqlTransaction tx, FlushScope scope, int atMost, CancellationToken ct)
     {
         var taken = await tx.QueryAsync($"""
             with taken as (
                 select n.number, n.alert_id, n.what, n.again from alert_news n join alerts a on a.id = n.alert_id
+                where {scope.Holds($"a.id", $"a.realm")}
                 order by n.number limit {atMost}
                 for update of a skip locked),
             gone as (delete from alert_news where number in (select number from taken))
@@ -85,15 +110,43 @@ public static class GroupStore
         return [.. taken.Where(one => alerts.ContainsKey(one.Id)).Select(one => new AlertNews(alerts[one.Id], one.Began, one.Ended, one.Again, one.Told, one.Acknowledged)).OrderBy(news => news.Alert.Id)];
     }
 
-    /// <summary>Open alerts that have all labels of one of the probes.</summary>
-    public static async Task<List<OpenAlert>> FindOpenAsync(NpgsqlTransaction tx, IReadOnlyCollection<(string Realm, string Probe)> probes, int atMost, CancellationToken ct) =>
-        probes.Count == 0 ? [] : await tx.QueryAsync($"""
-            select distinct on (a.id) a.id, a.realm, a.name, a.labels::text
-            from unnest({probes.Select(probe => probe.Realm).ToArray()}, {probes.Select(probe => probe.Probe).ToArray()}) as p (realm, labels)
-            join alerts a on a.state <> 'resolved' and a.realm = p.realm and a.labels @> p.labels::jsonb
-            limit {atMost}
+    /// <summary>What there is to do, as the realms it belongs to.</summary>
+    public static Task<List<string>> RealmsAsync(NpgsqlDataSource db, FlushScope scope, DateTimeOffset now, CancellationToken ct) =>
+        db.QueryAsync($"""
+            select distinct a.realm from alert_news n join alerts a on a.id = n.alert_id where {scope.Holds($"a.id", $"a.realm")}
+            union
+            select distinct g.realm from notification_groups g where g.due_at <= {now} and {scope.HoldsGroup()}
+            """, row => row.GetString(0), ct);
+
+    /// <summary>The alerts of a realm with the oldest news.</summary>
+    public static async Task<List<Guid>> WithNewsAsync(NpgsqlDataSource db, FlushScope scope, int atMost, CancellationToken ct) =>
+        [.. (await db.QueryAsync($"select a.id from alert_news n join alerts a on a.id = n.alert_id where {scope.Holds($"a.id", $"a.realm")} order by n.number limit {atMost}", row => row.GetGuid(0), ct)).Distinct()];
+
+    public static Task<List<Guid>> DueIdsAsync(NpgsqlDataSource db, FlushScope scope, DateTimeOffset now, int atMost, CancellationToken ct) =>
+        db.QueryAsync($"select g.id from notification_groups g where g.due_at <= {now} and {scope.HoldsGroup()} order by g.due_at limit {atMost}", row => row.GetGuid(0), ct);
+
+    /// <summary>Open alerts that have all labels of one of the probes, in the order of their ids.</summary>
+    /// <param name="atMost">In all; each realm has its share, so that one with many open alerts leaves those of the others in.</param>
+    public static async Task<List<OpenAlert>> FindOpenAsync(NpgsqlTransaction tx, IReadOnlyCollection<(string Realm, string Probe)> probes, int atMost, CancellationToken ct)
+    {
+        if (probes.Count == 0)
+        {
+            return [];
+        }
+
+        var share = Math.Max(LeastShare, atMost / probes.DistinctBy(probe => probe.Realm).Count());
+        return await tx.QueryAsync($"""
+            with probes as (select * from unnest({probes.Select(probe => probe.Realm).ToArray()}, {probes.Select(probe => probe.Probe).ToArray()}) as p (realm, labels))
+            select o.id, r.realm, o.name, o.labels::text
+            from (select distinct realm from probes) r
+            cross join lateral (
+                select distinct on (a.id) a.id, a.name, a.labels
+                from probes p join alerts a on a.state <> 'resolved' and a.realm = p.realm and a.labels @> p.labels::jsonb
+                where p.realm = r.realm
+                order by a.id limit {share}) o
             """,
             row => new OpenAlert(row.GetGuid(0), row.GetString(1), row.GetString(2), LabelSet.Of(JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(3))!)), ct);
+    }
 
     /// <summary>Has open alerts judged again: those that have all labels of one of the probes, and those that one of these alerts suppresses.</summary>
     public static async Task JudgeAgainAsync(NpgsqlTransaction tx, IReadOnlyCollection<(string Realm, string Probe)> probes, IReadOnlyCollection<Guid> suppressing, CancellationToken ct)
@@ -144,11 +197,11 @@ public static class GroupStore
         tx.QueryAsync($"select {Columns} from notification_groups where id = any({ids.ToArray()})", Read, ct);
 
     /// <summary>Groups that are due, except where news of a member wait: they are judged on what is known, all of it.</summary>
-    public static Task<List<AlertGroup>> DueAsync(NpgsqlTransaction tx, DateTimeOffset now, int atMost, CancellationToken ct) =>
+    public static Task<List<AlertGroup>> DueAsync(NpgsqlTransaction tx, FlushScope scope, DateTimeOffset now, int atMost, CancellationToken ct) =>
         tx.QueryAsync($"""
             select {Columns} from notification_groups g
-            where due_at <= {now} and not exists (
-                select 1 from notification_group_members m join alert_news n on n.alert_id = m.alert_id where m.group_id = g.id)
+            where due_at <= {now} and {scope.HoldsGroup()} and not exists (
+                select 1 from notification_group_members m join alert_news n on n.alert_id = m.alert_id where m.group_id = g.id and n.alert_id <> all({scope.Aside.Alerts}))
             order by due_at limit {atMost}
             """, Read, ct);
 

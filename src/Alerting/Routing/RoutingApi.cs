@@ -168,7 +168,7 @@ public static class RoutingApi
     }
 
     private static async Task<Results<Ok<Envelope<Simulation>>, ValidationProblem>> SimulateAsync(
-        SimulatedAlert body, Caller caller, RoutingStore routing, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        SimulatedAlert body, Caller caller, RoutingStore routing, NpgsqlDataSource db, TimeProvider clock, ILogger<LiveSilences> logger, CancellationToken ct)
     {
         if (body.Labels is null || body.Labels.Count > 100 || body.Labels.Any(label => label.Value is null))
         {
@@ -185,8 +185,8 @@ public static class RoutingApi
         var routes = Routing.Match(config.Route, labels);
         var probes = config.Rules.Where(rule => rule.Target.AllMatch(labels)).Select(rule => (realm, System.Text.Json.JsonSerializer.Serialize(rule.Probe(rule.Source, labels)))).ToHashSet();
         var others = await GroupStore.FindOpenAsync(tx, probes, 1_000, ct);
-        var silences = (await SilenceStore.LiveAsync(tx, ct)).Select(one => one.Silence);
-        var suppressed = Suppressing.Judge(Guid.Empty, realm, labels, [], silences, config, others, [], at);
+        var silences = (await new LiveSilences(logger).ReadAsync(tx, [realm], ct)).Select(one => one.Silence);
+        var suppressed = Suppressing.Judge(Guid.Empty, realm, labels, [], silences, config, new Inhibitors(others), [], at);
         var simulated = routes.Select(route => Simulate(realm, config, route, labels, at)).ToList();
         return TypedResults.Ok(Envelope.Of(new Simulation(
             stored.Realm, stored.Version, at, simulated, suppressed, suppressed.Count == 0 && simulated.Any(route => route.MutedBy is null && (route.Channels.Count > 0 || route.EscalationPolicy is not null)))));

@@ -55,6 +55,9 @@ public sealed record RoutingConfig(
     public const int MostRules = 500;
     public const int DeepestRoute = 20;
 
+    /// <summary>Ranges of times, days and so on in all time intervals together: each is looked at for every minute of a day.</summary>
+    public const int MostTimeRanges = 1_000;
+
     /// <summary>Inhibitions and dependencies alike.</summary>
     public IEnumerable<InhibitRule> Rules => InhibitRules.Concat(Dependencies);
 
@@ -124,6 +127,12 @@ public sealed record RoutingConfig(
             yield return $"There are more than {MostReceivers} receivers, or more than {MostRules} inhibit_rules, dependencies or time_intervals. Merge some.";
         }
 
+        if (TimeIntervals.Sum(interval => interval.Ranges) > MostTimeRanges)
+        {
+            var largest = TimeIntervals.MaxBy(interval => interval.Ranges)!;
+            yield return $"The time_intervals have more than {MostTimeRanges} ranges of times, days, months and years together; \"{largest.Name}\" alone has {largest.Ranges}. Merge some.";
+        }
+
         var routes = Routing.Walk(Route, "").Take(MostRoutes + 1).ToList();
         if (routes.Count > MostRoutes || routes.Any(route => route.Path.Count(letter => letter == '/') >= DeepestRoute))
         {
@@ -171,5 +180,44 @@ public static class Muting
         }
 
         return minute.AddMinutes(MinutesAhead);
+    }
+}
+
+/// <summary>
+/// What keeps routes quiet, and until when: worked out once for each set of intervals, and not again before it changes. Not safe for
+/// several threads at once.
+/// </summary>
+public sealed class MutedRoutes
+{
+    private const int Most = 10_000;
+
+    private readonly Dictionary<(string Realm, string Set), (string? By, DateTimeOffset From, DateTimeOffset Until)> _known = [];
+    private long _version = -1;
+
+    /// <returns>What keeps the route quiet, null for nothing; and when the answer is another one, null for never.</returns>
+    public (string? By, DateTimeOffset? Change) Of(RoutingTable table, string realm, GroupRoute route, DateTimeOffset now)
+    {
+        if (!route.HasIntervals)
+        {
+            return (null, null);
+        }
+
+        if (_version != table.Version || _known.Count >= Most)
+        {
+            _known.Clear();
+            _version = table.Version;
+        }
+
+        var stored = table.For(realm);
+        var key = (stored.Realm, $"{string.Join('\n', route.MuteTimeIntervals)}\0{string.Join('\n', route.ActiveTimeIntervals)}");
+        if (!_known.TryGetValue(key, out var known) || now < known.From || now >= known.Until)
+        {
+            var intervals = stored.Config.TimeIntervals;
+            _known[key] = known = (
+                Muting.MutedBy(route.MuteTimeIntervals, route.ActiveTimeIntervals, intervals, now), now,
+                Muting.NextChange(route.MuteTimeIntervals, route.ActiveTimeIntervals, intervals, now));
+        }
+
+        return (known.By, known.Until);
     }
 }

@@ -22,6 +22,9 @@ public sealed class RoutingTable(long version, IReadOnlyDictionary<string, Store
     /// <summary>Whether any realm names an escalation policy.</summary>
     public bool Escalates { get; } = stored.Values.Any(one => one.Config.Receivers.Any(receiver => receiver.EscalationPolicy is not null));
 
+    /// <summary>The realm's own; null when there is none.</summary>
+    public StoredRouting? Stored(string realm) => stored.GetValueOrDefault(realm);
+
     /// <summary>The realm's own, else that of <c>*</c>, else the default. Test alerts have theirs, which nobody changes.</summary>
     public StoredRouting For(string realm) => realm == Canary.Realm ? s_canary : stored.GetValueOrDefault(realm) ?? stored.GetValueOrDefault(Realm.All) ?? _default;
 }
@@ -29,6 +32,9 @@ public sealed class RoutingTable(long version, IReadOnlyDictionary<string, Store
 /// <summary>All SQL about configurations of routing.</summary>
 public sealed partial class RoutingStore(NpgsqlDataSource db, SettingsChannels channels, ILogger<RoutingStore> logger)
 {
+    /// <summary>Versions of a realm's configuration that are kept, the newest.</summary>
+    public const int KeptVersions = 100;
+
     private const int MostEarlier = 20;
 
     // Configurations are immutable: a reader has the old table or the new one.
@@ -46,8 +52,14 @@ public sealed partial class RoutingStore(NpgsqlDataSource db, SettingsChannels c
         var table = Volatile.Read(ref _table);
         if (table?.Version != version)
         {
-            var stored = await tx.QueryAsync($"select distinct on (realm) realm, version, changed_by, changed_at, config::text from routing order by realm, version desc", Read, ct);
-            var readable = new Dictionary<string, StoredRouting>();
+            // Only what is new is read: a realm's configuration may be large, and the others' have not changed with it.
+            var newest = await tx.QueryAsync($"select realm, max(version) from routing group by realm", row => (Realm: row.GetString(0), Version: row.GetInt32(1)), ct);
+            var readable = newest.Where(one => table?.Stored(one.Realm)?.Version == one.Version).Select(one => table!.Stored(one.Realm)!).ToDictionary(one => one.Realm);
+            var changed = newest.Where(one => !readable.ContainsKey(one.Realm)).ToList();
+            var stored = changed.Count == 0 ? [] : await tx.QueryAsync($"""
+                select r.realm, r.version, r.changed_by, r.changed_at, r.config::text
+                from unnest({changed.Select(one => one.Realm).ToArray()}, {changed.Select(one => one.Version).ToArray()}) as n (realm, version) join routing r using (realm, version)
+                """, Read, ct);
             foreach (var one in stored)
             {
                 if ((one.Config is null ? await LastReadableAsync(tx, one, ct) : one) is { Config: { } config } read)
@@ -105,6 +117,7 @@ public sealed partial class RoutingStore(NpgsqlDataSource db, SettingsChannels c
             insert into routing (realm, version, config, changed_by, changed_at)
             values ({routing.Realm}, {routing.Version}, {Queries.Jsonb(RoutingDocument.WriteJson(routing.Config).ToJsonString())}, {routing.ChangedBy}, {routing.ChangedAt!.Value})
             """, ct);
+        await tx.ExecuteAsync($"delete from routing where realm = {routing.Realm} and version <= {routing.Version - KeptVersions}", ct);
         await tx.ExecuteAsync($"insert into alert_news (alert_id, what) select id, 'judge' from alerts where state <> 'resolved' and ({routing.Realm} = '*' or realm = {routing.Realm})", ct);
     }
 

@@ -8,6 +8,9 @@ namespace Platform.Alerting.Routing;
 /// </summary>
 public sealed record TimeInterval(string Name, IReadOnlyList<TimePart> Parts)
 {
+    /// <summary>Of all parts together; a part without any counts as one.</summary>
+    public int Ranges => Parts.Sum(part => 1 + (part.Times?.Count ?? 0) + (part.Weekdays?.Count ?? 0) + (part.DaysOfMonth?.Count ?? 0) + (part.Months?.Count ?? 0) + (part.Years?.Count ?? 0));
+
     public bool Contains(DateTimeOffset moment) => Parts.Any(part => part.Contains(moment));
 }
 

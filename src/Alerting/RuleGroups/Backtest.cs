@@ -28,17 +28,63 @@ public sealed record BacktestResult(
 /// <summary>The backtest passes a limit, or the expression cannot be evaluated; the message says what to do.</summary>
 public sealed class BacktestException(string message) : Exception(message);
 
+/// <summary>Lets so many backtests run at the same time as <c>ALERT_BACKTEST_CONCURRENCY</c> says, of both kinds together: each holds in memory what it has found. The others wait.</summary>
+public sealed class BacktestGate(RuleGroupOptions options) : IDisposable
+{
+    private readonly SemaphoreSlim _free = new(options.BacktestConcurrency, options.BacktestConcurrency);
+
+    /// <summary>Waits for a place, which is free again when the answer is disposed of.</summary>
+    public async Task<IDisposable> EnterAsync(CancellationToken ct)
+    {
+        await _free.WaitAsync(ct);
+        return new Place(_free);
+    }
+
+    public void Dispose() => _free.Dispose();
+
+    private sealed class Place(SemaphoreSlim free) : IDisposable
+    {
+        public void Dispose() => free.Release();
+    }
+}
+
+/// <summary>Counts all episodes of a backtest and keeps the first thousand of them, however many there are.</summary>
+internal sealed class FirstEpisodes
+{
+    public const int Most = 1_000;
+
+    // The one that began last comes out first.
+    private readonly PriorityQueue<BacktestEpisode, long> _first = new();
+
+    public int Fired { get; private set; }
+
+    public int Pending { get; private set; }
+
+    public double FiringSeconds { get; private set; }
+
+    public void Add(BacktestEpisode episode)
+    {
+        Fired += episode.FiredAt is null ? 0 : 1;
+        Pending += episode.FiredAt is null ? 1 : 0;
+        FiringSeconds += episode.Seconds;
+        _first.Enqueue(episode, -episode.ActiveAt.UtcTicks);
+        if (_first.Count > Most)
+        {
+            _first.Dequeue();
+        }
+    }
+
+    public IReadOnlyList<BacktestEpisode> InOrder() => [.. _first.UnorderedItems.Select(one => one.Element).OrderBy(episode => episode.ActiveAt)];
+}
+
 /// <summary>
 /// What a rule would have done: the same state machine that runs live, over stored samples, step by step. Samples are asked in pieces, so
 /// that memory stays bounded whatever the range. The rule begins inactive at the start of the range. A rule with a policy for no data is
 /// asked in each step whether its selectors found anything, as live; a data source that fails has no place in stored data.
 /// </summary>
-public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, NotificationOptions notificationOptions) : IDisposable
+public sealed class Backtest(IMetricsClient metrics, BacktestGate gate, RuleGroupOptions options, NotificationOptions notificationOptions)
 {
     private const int StepsAtOnce = 500;
-    private const int MostEpisodes = 1_000;
-
-    private readonly SemaphoreSlim _free = new(options.BacktestConcurrency, options.BacktestConcurrency);
 
     /// <param name="realm">Whose series it reads.</param>
     /// <exception cref="BacktestException">See there.</exception>
@@ -49,27 +95,18 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
             throw new BacktestException($"{(to - from) / step:0} evaluations; ALERT_BACKTEST_MAX_STEPS allows {options.BacktestSteps}. Choose a shorter range or a larger step.");
         }
 
-        await _free.WaitAsync(ct);
-        try
+        using var place = await gate.EnterAsync(ct);
+        var run = new Run(rule, realm, options, notificationOptions);
+        var known = rule.NoData == AbsencePolicy.Resolve ? null : Known(rule.Expr);
+        for (var start = from; start <= to; start += StepsAtOnce * step)
         {
-            var run = new Run(rule, realm, options, notificationOptions);
-            var known = rule.NoData == AbsencePolicy.Resolve ? null : Known(rule.Expr);
-            for (var start = from; start <= to; start += StepsAtOnce * step)
-            {
-                var end = start + (StepsAtOnce - 1) * step is var last && last < to ? last : to;
-                var found = known is null ? null : known.Length == 0 ? [] : await AskAsync(known, realm, start, end, step, ct);
-                run.Take(await AskAsync(rule.Expr, realm, start, end, step, ct), found, start, end, step);
-            }
+            var end = start + (StepsAtOnce - 1) * step is var last && last < to ? last : to;
+            var found = known is null ? null : known.Length == 0 ? [] : await AskAsync(known, realm, start, end, step, ct);
+            run.Take(await AskAsync(rule.Expr, realm, start, end, step, ct), found, start, end, step);
+        }
 
-            return run.Result(to);
-        }
-        finally
-        {
-            _free.Release();
-        }
+        return run.Result(to);
     }
-
-    public void Dispose() => _free.Dispose();
 
     /// <summary>An expression that has a value whenever a selector of <paramref name="expr"/> finds a sample; empty when it has no selector.</summary>
     internal static string Known(string expr) => string.Join(" or ", Selectors.Of(Parser.Parse(expr), TimeSpan.Zero).Select(reach =>
@@ -93,7 +130,7 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
 
     private sealed class Run(QueryRule rule, string realm, RuleGroupOptions options, NotificationOptions notificationOptions)
     {
-        private readonly List<BacktestEpisode> _episodes = [];
+        private readonly FirstEpisodes _episodes = new();
         private readonly HashSet<Labels> _seen = [];
         private readonly Uri _externalUrl = new(notificationOptions.ExternalUrl is { Length: > 0 } url ? url : "http://localhost:8080");
         private readonly IReadOnlyDictionary<string, string> _externalLabels = options.ExternalWords();
@@ -178,10 +215,12 @@ public sealed class Backtest(IMetricsClient metrics, RuleGroupOptions options, N
 
         public BacktestResult Result(DateTimeOffset to)
         {
-            _episodes.AddRange(_active.Values.Select(alert => Episode(alert, null, to)));
-            var fired = _episodes.Where(episode => episode.FiredAt is not null).ToList();
-            return new BacktestResult(
-                _evaluations, fired.Count, _episodes.Count - fired.Count, fired.Sum(episode => episode.Seconds), [.. _episodes.OrderBy(episode => episode.ActiveAt).Take(MostEpisodes)]);
+            foreach (var alert in _active.Values)
+            {
+                _episodes.Add(Episode(alert, null, to));
+            }
+
+            return new BacktestResult(_evaluations, _episodes.Fired, _episodes.Pending, _episodes.FiringSeconds, _episodes.InOrder());
         }
 
         private static BacktestEpisode Episode(ActiveAlert alert, DateTimeOffset? ended, DateTimeOffset until) => new(

@@ -10,6 +10,10 @@ namespace Platform.Alerting.RuleGroups;
 /// </summary>
 public sealed partial class DataSignals(IHttpClientFactory clients, RuleGroupOptions options, TimeProvider clock, ILogger<DataSignals> logger) : IDisposable
 {
+    /// <summary>Of all selectors together, as far below the largest request as escaping may need.</summary>
+    internal const int MostCharacters = 2_000_000;
+
+    private const int CharactersAround = 50;
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
 
@@ -19,9 +23,17 @@ public sealed partial class DataSignals(IHttpClientFactory clients, RuleGroupOpt
     /// <summary>Rules that the stream is open for; 0 while it is not.</summary>
     public int Watched { get; private set; }
 
-    /// <summary>From now on these.</summary>
-    internal void Replace((RunningRule Rule, RuleWatch Watch)[] wanted)
+    /// <summary>From now on these. More than <see cref="MostCharacters"/> of them would be refused, all together: each realm has its share, and what is beyond it waits for its interval.</summary>
+    internal void Replace((RunningRule Rule, RuleWatch Watch)[] all)
     {
+        var realms = all.GroupBy(one => one.Watch.Realm).ToList();
+        var share = MostCharacters / Math.Max(1, realms.Count);
+        (RunningRule Rule, RuleWatch Watch)[] wanted = [.. realms.SelectMany(realm => Within(realm, share))];
+        if (wanted.Length < all.Length)
+        {
+            TooMany(all.Length - wanted.Length, MostCharacters);
+        }
+
         if (wanted.Length == 0 && _wanted.Length == 0)
         {
             return;
@@ -30,6 +42,9 @@ public sealed partial class DataSignals(IHttpClientFactory clients, RuleGroupOpt
         Volatile.Write(ref _wanted, wanted);
         Interlocked.Exchange(ref _changed, new CancellationTokenSource()).Cancel();
     }
+
+    internal static IEnumerable<(RunningRule Rule, RuleWatch Watch)> Within(IEnumerable<(RunningRule Rule, RuleWatch Watch)> watches, int characters) =>
+        watches.TakeWhile(one => (characters -= one.Watch.Selectors.Sum(selector => selector.Length + CharactersAround)) >= 0);
 
     /// <param name="touched">Called after rules were marked.</param>
     public async Task RunAsync(Action touched, CancellationToken ct)
@@ -102,6 +117,9 @@ public sealed partial class DataSignals(IHttpClientFactory clients, RuleGroupOpt
             touched();
         }
     }
+
+    [LoggerMessage(LogLevel.Warning, "{Rules} rules are not watched, they wait for their interval: the selectors of all have more than {Limit} characters. Make fewer rules critical, or shorten their expressions")]
+    private partial void TooMany(int rules, int limit);
 
     [LoggerMessage(LogLevel.Warning, "Not hearing of new samples, rules wait for their interval: {Reason}")]
     private partial void NotHearing(string reason);

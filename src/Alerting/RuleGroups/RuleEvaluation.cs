@@ -54,6 +54,18 @@ public sealed partial class RuleEvaluation(
                 continue;
             }
 
+            // The next evaluation is due: what comes after this is for then, or for a group of its own.
+            if (stage > 0 && turns is [{ Group: var slow }] && clock.GetElapsedTime(started) > slow.Interval)
+            {
+                TookTooLong(slow.Group.Name, stage, stages, rules.Count);
+                foreach (var (_, rule) in rules)
+                {
+                    rule.Error = $"not evaluated: the rules before it, which it reads, take longer than the interval of the group ({slow.Interval.TotalSeconds:0} s). Make the interval longer, or the group smaller.";
+                }
+
+                return;
+            }
+
             var judged = await JudgeAsync(rules, ct);
             foreach (var turn in turns)
             {
@@ -476,6 +488,9 @@ public sealed partial class RuleEvaluation(
 
     [LoggerMessage(LogLevel.Warning, "The rule {Rule} of group {Group} could not be evaluated: {Reason}")]
     private partial void EvaluationFailed(string group, string rule, string reason);
+
+    [LoggerMessage(LogLevel.Warning, "The group {Group} takes longer than its interval: after {Done} of {Stages} stages {Rules} rules were not evaluated")]
+    private partial void TookTooLong(string group, int done, int stages, int rules);
 
     [LoggerMessage(LogLevel.Warning, "That the evaluation of the group {Group} broke off could not be noted: {Reason}")]
     private partial void NotNoted(string group, string reason);

@@ -81,7 +81,7 @@ public sealed class RuleGroupOptions : IValidatableObject
     [Setting("ALERT_BACKTEST_MAX_SERIES"), Range(1, 1_000_000)]
     public int BacktestSeries { get; init; } = 5_000;
 
-    /// <summary>Backtests at the same time, per process.</summary>
+    /// <summary>Backtests at the same time, of both kinds together, per process; further ones wait.</summary>
     [Setting("ALERT_BACKTEST_CONCURRENCY"), Range(1, 64)]
     public int BacktestConcurrency { get; init; } = 2;
 

@@ -37,6 +37,7 @@ public static class RuleGroupsApi
         builder.Services.AddSingleton<RuleEvaluation>();
         builder.Services.AddSingleton<DataSource>();
         builder.Services.AddSingleton<DataSignals>();
+        builder.Services.AddSingleton<BacktestGate>();
         builder.Services.AddSingleton<Backtest>();
         builder.Services.AddSingleton<BacktestPaging>();
         builder.Services.AddHostedService<RuleFiles>();

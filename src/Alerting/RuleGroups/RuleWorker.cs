@@ -13,7 +13,6 @@ public sealed partial class RuleWorker(
     NpgsqlDataSource db, RuleGroupStore store, RuleEvaluation evaluation, DataSignals signals, RuleGroupOptions options, TimeProvider clock, ILogger<RuleWorker> logger) : BackgroundService
 {
     private static readonly TimeSpan Reread = TimeSpan.FromSeconds(30);
-    private static readonly TimeSpan SlowGroup = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(1);
 
     private readonly Guid _id = Guid.NewGuid();
@@ -83,7 +82,7 @@ public sealed partial class RuleWorker(
     private async Task WaitAsync(CancellationToken ct)
     {
         var now = clock.GetUtcNow();
-        var next = _groups.Values.Where(group => !group.IsBusy).Select(group => group.Next).Append(_nextClaim).Min() - now;
+        var next = _groups.Values.Where(group => group is { IsBusy: false, IsHeld: false }).Select(group => group.Next).Append(_nextClaim).Min() - now;
         var wait = _running.Count >= options.Concurrency ? LongestWait : next < TimeSpan.Zero ? TimeSpan.Zero : next < LongestWait ? next : LongestWait;
         try
         {
@@ -158,6 +157,9 @@ public sealed partial class RuleWorker(
         var free = options.Concurrency - _running.Count;
         _tokens = Math.Min(options.OnDataPerSecond, _tokens + Math.Max(0, (now - _tokensAt).TotalSeconds) * options.OnDataPerSecond);
         _tokensAt = now;
+        // Slow groups of one realm leave half of the places to the other realms, if there are any.
+        var share = _groups.Values.DistinctBy(group => group.Group.Realm).Take(2).Count() < 2 ? options.Concurrency : Math.Max(1, options.Concurrency / 2);
+        var slow = _groups.Values.Where(group => group is { IsBusy: true, IsSlow: true }).CountBy(group => group.Group.Realm).ToDictionary();
         foreach (var group in _groups.Values.Where(group => group is { IsBusy: false, IsDoubtful: false }).OrderBy(group => group.Next))
         {
             if (batches.Count >= free)
@@ -165,13 +167,20 @@ public sealed partial class RuleWorker(
                 break;
             }
 
+            group.IsHeld = group.IsSlow && slow.GetValueOrDefault(group.Group.Realm) >= share;
+            if (group.IsHeld)
+            {
+                continue;
+            }
+
             if (TurnOf(group, now) is not { } turn)
             {
                 continue;
             }
 
-            if (group.Stages > 1 || group.Took > SlowGroup || group.IsAlone)
+            if (group.IsSlow)
             {
+                slow[group.Group.Realm] = slow.GetValueOrDefault(group.Group.Realm) + 1;
                 batches.Add([turn]);
                 continue;
             }

@@ -10,6 +10,8 @@ namespace Platform.Alerting.RuleGroups;
 /// </summary>
 internal sealed class RunningGroup
 {
+    private static readonly TimeSpan Slow = TimeSpan.FromSeconds(1);
+
     private readonly TimeSpan _interval;
     private readonly TimeSpan _phase;
 
@@ -22,9 +24,11 @@ internal sealed class RunningGroup
         var stored = alerts.GroupBy(alert => alert.RuleId).ToDictionary(of => of.Key, of => of.Select(alert => alert.Alert).ToDictionary(alert => alert.Labels));
         var former = before?.Rules.ToDictionary(rule => rule.Rule.Id) ?? [];
         var made = new List<RunningRule>();
+        var stages = new Stages();
         foreach (var rule in group.Rules)
         {
-            made.Add(new RunningRule(rule, options, StageOf(rule, made), stored.GetValueOrDefault(rule.Id) ?? [], former.GetValueOrDefault(rule.Id)));
+            var reads = PromQL.Selectors.Of(Parser.Parse(rule.Expr), TimeSpan.Zero).ToList();
+            made.Add(new RunningRule(rule, options, reads, stages.Add(rule, reads.Select(reach => reach.Selector)), stored.GetValueOrDefault(rule.Id) ?? [], former.GetValueOrDefault(rule.Id)));
             former.Remove(rule.Id);
         }
 
@@ -45,6 +49,12 @@ internal sealed class RunningGroup
     /// <summary>An evaluation is going on.</summary>
     public bool IsBusy { get; set; }
 
+    /// <summary>It waits, because its realm has as many slow groups in evaluation as one may.</summary>
+    public bool IsHeld { get; set; }
+
+    /// <summary>Between two evaluations; one that takes longer is broken off.</summary>
+    public TimeSpan Interval => _interval;
+
     /// <summary>The copy may not be what the database has; it is read again before the next evaluation.</summary>
     public bool IsDoubtful { get; set; }
 
@@ -53,7 +63,10 @@ internal sealed class RunningGroup
 
     public DateTimeOffset Next { get; private set; }
 
-    /// <summary>How long the last evaluation took; slow groups get requests of their own.</summary>
+    /// <summary>Gets requests of its own, so that nobody waits for it: it takes long, has several stages, or failed with others.</summary>
+    public bool IsSlow => Stages > 1 || Took > Slow || IsAlone;
+
+    /// <summary>How long the last evaluation took.</summary>
     public TimeSpan Took { get; set; }
 
     public int Stages => Rules.Count == 0 ? 0 : Rules.Max(rule => rule.Stage) + 1;
@@ -81,27 +94,50 @@ internal sealed class RunningGroup
         var hash = BitConverter.ToUInt32(SHA256.HashData(group.Id.ToByteArray()));
         return interval < TimeSpan.FromSeconds(2) ? TimeSpan.Zero : TimeSpan.FromSeconds(hash % (long)interval.TotalSeconds);
     }
+}
 
-    // A rule that reads what an earlier one makes comes after it has been written.
-    private static int StageOf(QueryRule rule, List<RunningRule> earlier)
+/// <summary>
+/// Which rules of a group wait for which: a rule that reads what an earlier one makes comes after it has been written. Looked up by name,
+/// because groups are large.
+/// </summary>
+internal sealed class Stages
+{
+    /// <summary>A rule that would come later shares the last stage, and reads what was made an interval ago.</summary>
+    public const int Most = 20;
+
+    /// <summary>Names that selectors without a plain name are compared with, for all rules of a group; beyond that they are taken to read everything.</summary>
+    public const int MostLooks = 1_000_000;
+
+    private static readonly string[] OfAlerts = [RunningRule.Alerts, RunningRule.AlertsForState];
+
+    // For each name that rules make, the stage that comes after the last of them.
+    private readonly Dictionary<string, int> _after = [];
+    private int _looks;
+    private int _afterAll;
+
+    /// <returns>The stage of the next rule.</returns>
+    public int Add(QueryRule rule, IEnumerable<Expr.VectorSelector> reads)
     {
-        var stage = 0;
-        var selectors = Selectors.Of(Parser.Parse(rule.Expr), TimeSpan.Zero);
-        foreach (var one in earlier)
+        var stage = Math.Min(reads.Select(After).DefaultIfEmpty(0).Max(), Most - 1);
+        foreach (var name in rule.Record is { } record ? [record] : OfAlerts)
         {
-            if (one.Stage >= stage && selectors.Any(reach => Reads(reach.Selector, one.Rule)))
-            {
-                stage = one.Stage + 1;
-            }
+            _after[name] = Math.Max(_after.GetValueOrDefault(name), stage + 1);
         }
 
+        _afterAll = Math.Max(_afterAll, stage + 1);
         return stage;
     }
 
-    private static bool Reads(Expr.VectorSelector selector, QueryRule rule)
+    private int After(Expr.VectorSelector selector)
     {
-        var names = rule.Record is { } record ? [record] : new[] { RunningRule.Alerts, RunningRule.AlertsForState };
-        return names.Any(name => selector.Matchers.Where(matcher => matcher.Name == Labels.MetricName).All(matcher => matcher.Matches(name)));
+        var names = selector.Matchers.Where(matcher => matcher.Name == Labels.MetricName).ToList();
+        if (names.Find(matcher => matcher.Kind == MatchKind.Equal) is { } plain)
+        {
+            return names.TrueForAll(matcher => matcher.Matches(plain.Value)) ? _after.GetValueOrDefault(plain.Value) : 0;
+        }
+
+        return (_looks += _after.Count) > MostLooks ? _afterAll
+            : _after.Where(made => names.TrueForAll(matcher => matcher.Matches(made.Key))).Select(made => made.Value).DefaultIfEmpty(0).Max();
     }
 }
 
@@ -111,7 +147,7 @@ internal sealed class RunningRule
     public const string Alerts = "ALERTS";
     public const string AlertsForState = "ALERTS_FOR_STATE";
 
-    public RunningRule(QueryRule rule, RuleGroupOptions options, int stage, IReadOnlyDictionary<Labels, ActiveAlert> active, RunningRule? before)
+    public RunningRule(QueryRule rule, RuleGroupOptions options, IReadOnlyList<SelectorReach> reads, int stage, IReadOnlyDictionary<Labels, ActiveAlert> active, RunningRule? before)
     {
         (Rule, Stage, Active) = (rule, stage, active);
         Written = before?.Written ?? [.. active.Values.SelectMany(SeriesOf)];
@@ -119,7 +155,7 @@ internal sealed class RunningRule
         HasTemplates = rule.Annotations.Values.Any(text => text.Contains("{{", StringComparison.Ordinal));
         IsOnData = rule.Alert is not null && options.OnData switch { OnData.All => true, OnData.Critical => rule.Severity == Severity.Critical, OnData.None => false };
         // What looks at another time than now is not moved by a sample of now.
-        Selectors = [.. PromQL.Selectors.Of(Parser.Parse(rule.Expr), TimeSpan.Zero)
+        Selectors = [.. reads
             .Where(reach => reach.Selector.Shift is { At: null, Offset.Ticks: 0 })
             .Select(reach => Printer.Print(reach.Selector with { Shift = default })).Distinct(StringComparer.Ordinal)];
     }

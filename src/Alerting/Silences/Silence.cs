@@ -40,6 +40,9 @@ public sealed record Silence(
     /// <summary>As Alertmanager writes them.</summary>
     public IReadOnlyList<string> Matchers => Unreadable ?? [.. Matching.Select(MatcherNotation.Write)];
 
+    /// <summary>The same with its matchers, or with what could not be read as such.</summary>
+    internal Silence With(IReadOnlyList<Matcher>? matching, IReadOnlyList<string> written) => this with { Matching = matching ?? [], Unreadable = matching is null ? written : null };
+
     public SilenceState StateAt(DateTimeOffset now) => EndsAt <= now ? SilenceState.Expired : StartsAt > now ? SilenceState.Pending : SilenceState.Active;
 
     /// <summary>A silence of all realms does not hold for test alerts: they tell whether people can be reached, whatever is kept from them.</summary>

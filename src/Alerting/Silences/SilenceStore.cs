@@ -57,9 +57,14 @@ public sealed class SilenceStore(NpgsqlDataSource db)
     public Task<int> DeleteOldAsync(DateTimeOffset before, int atMost, CancellationToken ct) =>
         db.ExecuteAsync($"delete from silences where id = any(array(select id from silences where ends_at < {before} and applied = 'expired' limit {atMost} for update skip locked))", ct);
 
-    /// <summary>Every silence that is not over, or whose end has not been acted upon, with what has been acted upon.</summary>
-    internal static Task<List<(Silence Silence, string Applied)>> LiveAsync(NpgsqlTransaction tx, CancellationToken ct) =>
-        tx.QueryAsync($"select {Columns}, applied from silences where applied <> 'expired' order by id", row => (Read(row), row.GetString(12)), ct);
+    /// <summary>Every silence that is not over, or whose end has not been acted upon, with what has been acted upon and its matchers as stored.</summary>
+    /// <param name="realms">Those of these realms and of <c>*</c>; null for all.</param>
+    internal static Task<List<(Silence Unread, string Applied, string[] Matchers)>> LiveAsync(NpgsqlTransaction tx, string[]? realms, CancellationToken ct)
+    {
+        Sql where = $"applied <> 'expired'";
+        where = realms is not null ? $"{where} and (realm = any({realms}) or realm = '*')" : where;
+        return tx.QueryAsync($"select {Columns}, applied from silences where {where} order by id", row => (Unparsed(row), row.GetString(12), row.GetFieldValue<string[]>(2)), ct);
+    }
 
     /// <summary>Has every alert judged again that the silence may take, or took.</summary>
     internal static async Task ApplyAsync(NpgsqlTransaction tx, Silence silence, SilenceState state, CancellationToken ct)
@@ -83,26 +88,67 @@ public sealed class SilenceStore(NpgsqlDataSource db)
         await tx.ExecuteAsync($"update silences set applied = {WireJson.Name(state.ToString())} where id = {silence.Id} and version = {silence.Version}", ct);
     }
 
-    // Silences of all realms are read together: one that cannot be read must not stand in the way of the others.
     internal static Silence Read(NpgsqlDataReader row)
     {
         var written = row.GetFieldValue<string[]>(2);
-        IReadOnlyList<Matcher>? matching = null;
+        return Unparsed(row).With(Parse(written), written);
+    }
+
+    /// <summary>Null for matchers that cannot be read: silences of all realms are read together, and one must not stand in the way of the others.</summary>
+    internal static IReadOnlyList<Matcher>? Parse(string[] written)
+    {
         try
         {
-            matching = [.. written.SelectMany(MatcherNotation.Parse)];
+            return [.. written.SelectMany(MatcherNotation.Parse)];
         }
         catch (FormatException)
         {
             // Whoever decides what it takes says so in the log.
+            return null;
+        }
+    }
+
+    private static Silence Unparsed(NpgsqlDataReader row) => new(
+        row.GetGuid(0), row.GetString(1), [], row.GetString(3), row.GetString(4),
+        row.GetTime(5), row.GetTime(6), row.GetTime(7), row.GetTime(8), row.GetString(9), row.GetInt32(10))
+    { Annotations = JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(11))! };
+}
+
+/// <summary>
+/// The silences that may hold, as one reader sees them again and again: the matchers of each are parsed, and their patterns compiled, once
+/// per version. Not safe for several threads at once.
+/// </summary>
+public sealed partial class LiveSilences(ILogger logger)
+{
+    private Dictionary<(Guid Id, int Version), IReadOnlyList<Matcher>?> _matching = [];
+
+    /// <summary>Those that are not over, or whose end has not been acted upon, with what has been acted upon.</summary>
+    /// <param name="realms">Those of these realms and of <c>*</c>; null for all.</param>
+    public async Task<List<(Silence Silence, string Applied)>> ReadAsync(NpgsqlTransaction tx, string[]? realms, CancellationToken ct)
+    {
+        var live = await SilenceStore.LiveAsync(tx, realms, ct);
+        var known = realms is null ? [] : _matching;
+        var read = new List<(Silence, string)>(live.Count);
+        foreach (var (silence, applied, matchers) in live)
+        {
+            var key = (silence.Id, silence.Version);
+            if (!_matching.TryGetValue(key, out var matching))
+            {
+                matching = SilenceStore.Parse(matchers);
+                if (matching is null)
+                {
+                    Unreadable(silence.Id, silence.Realm, string.Join(", ", matchers));
+                }
+            }
+
+            known[key] = matching;
+            read.Add((silence.With(matching, matchers), applied));
         }
 
-        return new(
-            row.GetGuid(0), row.GetString(1), matching ?? [], row.GetString(3), row.GetString(4),
-            row.GetTime(5), row.GetTime(6), row.GetTime(7), row.GetTime(8), row.GetString(9), row.GetInt32(10))
-        {
-            Unreadable = matching is null ? written : null,
-            Annotations = JsonSerializer.Deserialize<Dictionary<string, string>>(row.GetString(11))!,
-        };
+        _matching = known;
+        return read;
     }
+
+    [LoggerMessage(LogLevel.Error, "The silence {Silence} of realm {Realm} has matchers that cannot be read and takes no alert: {Matchers}. Change it or end it")]
+    private partial void Unreadable(Guid silence, string realm, string matchers);
 }

@@ -17,7 +17,7 @@ public sealed class WindowOptions
     [Setting("ALERT_EVENT_LATENESS_SECONDS"), Range(0, 86_400)]
     public TimeSpan Lateness { get; init; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>Groups counted apart per rule. Further ones are counted together as the group <c>(other)</c>.</summary>
+    /// <summary>Groups counted apart per rule and realm. Further ones are counted together as the group <c>(other)</c>.</summary>
     [Setting("ALERT_MAX_GROUPS_PER_RULE"), Range(1, 10_000_000)]
     public int MaxGroups { get; init; } = 100_000;
 
@@ -40,7 +40,8 @@ public sealed class WindowOptions
 
 /// <summary>
 /// Evaluates the rules for a batch of events: match, lock the windows that are hit, add, and fire or resolve what follows from it, all
-/// in the transaction that remembers the batch as handled. So a batch counts once, whatever crashes and whoever handles it.
+/// in the transaction that remembers the batch as handled. So a batch counts once, whatever crashes and whoever handles it. A group that
+/// fails alone is left out, with an error: the others of the batch count.
 /// </summary>
 public sealed partial class EvaluateRulesOnEventsStored(
     AlertStore alerts,
@@ -57,6 +58,8 @@ public sealed partial class EvaluateRulesOnEventsStored(
     internal const string CameBack = "An event came, or nobody waits for it any more.";
     private const string Other = "(other)";
     private const long Tolerance = 60_000_000;
+    private const int MostSaid = 10;
+    private const string Savepoint = "groups";
 
     // One batch is handled at a time, so plain fields are enough.
     private RuleIndex _rules = RuleIndex.Empty;
@@ -79,12 +82,44 @@ public sealed partial class EvaluateRulesOnEventsStored(
         metrics.Evaluated(message.Events.Count, match.Hits);
         if (match.Groups.Count > 0)
         {
-            var groups = await BoundAsync(tx, await Tails.PullAsync(tx, match.Groups, clock.GetUtcNow(), ct), ct);
-            if (groups.Count > 0)
+            var skipped = 0;
+            // In one order everywhere, as windows are locked.
+            await Halving.EachAsync(
+                [.. match.Groups.OrderBy(group => group.Key)],
+                groups => AddApartAsync(tx, groups, now, ct),
+                (group, error) =>
+                {
+                    metrics.SetAside("events");
+                    if (skipped++ < MostSaid)
+                    {
+                        Skipped(error, group.Rule.Name, group.Realm, group.Hits.Count);
+                    }
+                },
+                // Not the group's fault: the whole batch comes again.
+                error => error is NpgsqlException { IsTransient: true } || tx.Connection is not { State: System.Data.ConnectionState.Open } ? Task.FromException(error) : Task.CompletedTask,
+                ct);
+        }
+    }
+
+    // Nothing is left of it when it fails, and the transaction goes on.
+    private async Task AddApartAsync(NpgsqlTransaction tx, IReadOnlyList<GroupHits> groups, long now, CancellationToken ct)
+    {
+        await tx.SaveAsync(Savepoint, ct);
+        try
+        {
+            var counted = await BoundAsync(tx, await Tails.PullAsync(tx, [.. groups], clock.GetUtcNow(), ct), ct);
+            if (counted.Count > 0)
             {
-                await AddAsync(tx, groups, now, ct);
+                await AddAsync(tx, counted, now, ct);
             }
         }
+        catch (Exception error) when (!ct.IsCancellationRequested && error is not NpgsqlException { IsTransient: true } && tx.Connection is { State: System.Data.ConnectionState.Open })
+        {
+            await tx.RollbackAsync(Savepoint, ct);
+            throw;
+        }
+
+        await tx.ReleaseAsync(Savepoint, ct);
     }
 
     internal static string OverOf(Condition? condition) => condition switch { null => Over, Condition.Absence => CameBack, _ => CeasedToHold };
@@ -146,7 +181,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
         }
 
         // In the order of their times: of one label set, an episode ends before the next one begins.
-        _told = ended.Count + passed.Count + began.Count > 0;
+        _told |= ended.Count + passed.Count + began.Count > 0;
         await alerts.ResolveAllAsync(tx, ended, at, ct);
         await alerts.FirePassedAsync(tx, passed, at, ct);
         var fired = await alerts.FireAllAsync(tx, began.ConvertAll(one => one.Alert), ct);
@@ -255,10 +290,11 @@ public sealed partial class EvaluateRulesOnEventsStored(
     private async Task<IReadOnlyList<GroupHits>> BoundAsync(NpgsqlTransaction tx, List<GroupHits> groups, CancellationToken ct)
     {
         var bounded = new List<GroupHits>(groups.Count);
-        foreach (var ofRule in groups.GroupBy(group => group.Rule))
+        // A rule of all realms counts each realm's groups apart: one with many users leaves the others theirs.
+        foreach (var ofRule in groups.GroupBy(group => (group.Rule, group.Realm)))
         {
             var all = ofRule.ToList();
-            var room = options.MaxGroups - counts.Of(ofRule.Key.Id);
+            var room = options.MaxGroups - counts.Of(ofRule.Key.Rule.Id, ofRule.Key.Realm);
             if (all.Count <= room)
             {
                 bounded.AddRange(all);
@@ -266,7 +302,7 @@ public sealed partial class EvaluateRulesOnEventsStored(
             }
 
             var existing = (await WindowStore.ExistingAsync(tx, [.. all.Select(group => group.Key)], ct)).ToHashSet();
-            var folded = new Dictionary<string, GroupHits>();
+            GroupHits? other = null;
             var groupsFolded = 0;
             foreach (var group in all)
             {
@@ -285,51 +321,53 @@ public sealed partial class EvaluateRulesOnEventsStored(
                     continue;
                 }
 
-                if (!folded.TryGetValue(group.Realm, out var other))
-                {
-                    string[] values = [.. group.Values.Select(_ => Other)];
-                    folded.Add(group.Realm, other = new GroupHits(group.Rule, group.Realm, values));
-                }
-
+                other ??= new GroupHits(group.Rule, group.Realm, [.. group.Values.Select(_ => Other)]);
                 other.Add(group);
             }
 
-            bounded.AddRange(folded.Values);
+            if (other is not null)
+            {
+                bounded.Add(other);
+            }
+
             if (groupsFolded > 0)
             {
                 metrics.Folded(groupsFolded);
-                Folded(ofRule.Key.Name, options.MaxGroups);
+                Folded(ofRule.Key.Rule.Name, options.MaxGroups, ofRule.Key.Realm);
             }
         }
 
         return bounded;
     }
 
-    [LoggerMessage(LogLevel.Warning, "The rule {Rule} has {Limit} groups; further ones are counted together, or not at all. Group by something with fewer values, or raise ALERT_MAX_GROUPS_PER_RULE")]
-    private partial void Folded(string rule, int limit);
+    [LoggerMessage(LogLevel.Error, "{Hits} events of a group of the rule {Rule} in realm {Realm} were not counted, because counting them fails. All other groups of the batch were")]
+    private partial void Skipped(Exception error, string rule, string realm, int hits);
+
+    [LoggerMessage(LogLevel.Warning, "The rule {Rule} has {Limit} groups in realm {Realm}; further ones are counted together, or not at all. Group by something with fewer values, or raise ALERT_MAX_GROUPS_PER_RULE")]
+    private partial void Folded(string rule, int limit, string realm);
 }
 
-/// <summary>About how many windows each rule has: counted now and then, plus what this process made since.</summary>
+/// <summary>About how many windows each rule has in each realm: counted now and then, plus what this process made since.</summary>
 public sealed class GroupCounts
 {
-    private Dictionary<Guid, long> _counts = [];
+    private Dictionary<(Guid Rule, string Realm), long> _counts = [];
 
-    public long Of(Guid rule) => Volatile.Read(ref _counts).GetValueOrDefault(rule);
+    public long Of(Guid rule, string realm) => Volatile.Read(ref _counts).GetValueOrDefault((rule, realm));
 
     /// <summary>Called by the consumer only.</summary>
-    public void Created(IReadOnlyCollection<Guid> rules)
+    public void Created(IReadOnlyCollection<(Guid Rule, string Realm)> windows)
     {
-        if (rules.Count > 0)
+        if (windows.Count > 0)
         {
-            var counts = new Dictionary<Guid, long>(Volatile.Read(ref _counts));
-            foreach (var rule in rules)
+            var counts = new Dictionary<(Guid, string), long>(Volatile.Read(ref _counts));
+            foreach (var window in windows)
             {
-                counts[rule] = counts.GetValueOrDefault(rule) + 1;
+                counts[window] = counts.GetValueOrDefault(window) + 1;
             }
 
             Volatile.Write(ref _counts, counts);
         }
     }
 
-    public void Counted(IEnumerable<(Guid Rule, long Windows)> counts) => Volatile.Write(ref _counts, counts.ToDictionary(count => count.Rule, count => count.Windows));
+    public void Counted(IEnumerable<(Guid Rule, string Realm, long Windows)> counts) => Volatile.Write(ref _counts, counts.ToDictionary(count => (count.Rule, count.Realm), count => count.Windows));
 }

@@ -18,7 +18,7 @@ public sealed class EventBacktestOptions
 /// What an event rule would have done: the events that Metrics has, page by page and in order of time, through the windows that live
 /// events go through. A window's reach before the range is read as well, so that the range begins with what was known then.
 /// </summary>
-public sealed class EventBacktest(IMetricsClient metrics, WindowOptions options, EventBacktestOptions limits)
+public sealed class EventBacktest(IMetricsClient metrics, BacktestGate gate, WindowOptions options, EventBacktestOptions limits)
 {
     private const int PageSize = 1_000;
     private const int MostEpisodes = 1_000;
@@ -28,6 +28,8 @@ public sealed class EventBacktest(IMetricsClient metrics, WindowOptions options,
     /// <exception cref="BacktestException">More events than <c>ALERT_BACKTEST_MAX_EVENTS</c>.</exception>
     public async Task<BacktestResult> RunAsync(Rule rule, string realm, DateTimeOffset from, DateTimeOffset to, CancellationToken ct)
     {
+        // What is kept of the events is bounded by their number: an event is a hit of each side of the rule at most.
+        using var place = await gate.EnterAsync(ct);
         // The realm was chosen when the events were asked for.
         var tried = rule with { Realm = Realm.All, Enabled = true };
         var replay = new Replay(new RuleIndex(0, [tried]), options, options.MaxGroups);

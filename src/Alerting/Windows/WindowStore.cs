@@ -30,8 +30,8 @@ public sealed class WindowStore(NpgsqlDataSource db)
     /// the same groups wait for each other and never in a circle. A window that is there is locked by the insert itself, so that it
     /// cannot be forgotten between the insert and the look at it.
     /// </summary>
-    /// <returns>The locked windows, and the ids of the rules that got a new window, once for each.</returns>
-    public static async Task<(Dictionary<Guid, StoredWindow> Windows, List<Guid> Created)> LockAsync(NpgsqlTransaction tx, IReadOnlyList<GroupHits> groups, CancellationToken ct)
+    /// <returns>The locked windows, and rule and realm of each new one.</returns>
+    public static async Task<(Dictionary<Guid, StoredWindow> Windows, List<(Guid Rule, string Realm)> Created)> LockAsync(NpgsqlTransaction tx, IReadOnlyList<GroupHits> groups, CancellationToken ct)
     {
         var keys = groups.Select(group => group.Key).ToArray();
         // Group values are passed as array literals, because an array of arrays of different lengths is not a thing.
@@ -42,8 +42,8 @@ public sealed class WindowStore(NpgsqlDataSource db)
                 as fresh (key, rule_id, realm, group_values)
             order by key
             on conflict (key) do update set key = excluded.key where false -- locks the row and writes nothing
-            returning rule_id
-            """, row => row.GetGuid(0), ct);
+            returning rule_id, realm
+            """, row => (row.GetGuid(0), row.GetString(1)), ct);
         var windows = await tx.QueryAsync($"""
             select key, source, hits, episode_from, episode_until, alert_id, position, seen_at, resolve_at, forget_at, details, fire_at
             from event_windows where key = any({keys})
@@ -82,15 +82,16 @@ public sealed class WindowStore(NpgsqlDataSource db)
     /// </summary>
     /// <param name="clocks">The sources' places; a source that is missing goes by the window's own memory.</param>
     /// <param name="at">Wall clock at the time of <paramref name="clocks"/>: a little ago, see the worker.</param>
+    /// <param name="which">Windows, and whether it is only these, or all but these.</param>
     public static Task<List<EndedEpisode>> TakeEndedAsync(
-        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long at, CancellationToken ct) =>
+        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long at, (Guid[] Keys, bool Only) which, CancellationToken ct) =>
         tx.QueryAsync($"""
             update event_windows set alert_id = null
             from (
                 select w.key, w.alert_id from event_windows w
                 left join unnest({Realms(clocks)}, {Sources(clocks)}, {Positions(clocks)}) as c (realm, source, position)
                     on c.realm = w.realm and c.source = w.source
-                where w.alert_id is not null and w.resolve_at <= {at} and w.resolve_at <= coalesce(c.position, w.position + {at} - w.seen_at)
+                where w.alert_id is not null and w.resolve_at <= {at} and w.resolve_at <= coalesce(c.position, w.position + {at} - w.seen_at) and (w.key = any({which.Keys})) = {which.Only}
                 order by w.resolve_at limit {ResolveAtOnce}
                 for update of w skip locked) ended
             where event_windows.key = ended.key
@@ -98,13 +99,14 @@ public sealed class WindowStore(NpgsqlDataSource db)
             """, row => new EndedEpisode(row.GetGuid(0), row.GetGuid(1), row.GetInt64(2), Rules.Condition.Parse(row.GetOrNull(3, row.GetString))), ct);
 
     /// <summary>Windows whose source has come past the time at which a further hit should have come. What another replica has locked is left to it.</summary>
+    /// <param name="which">Windows, and whether it is only these, or all but these.</param>
     public static Task<List<SilentWindow>> LockSilentAsync(
-        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long at, CancellationToken ct) =>
+        NpgsqlTransaction tx, IReadOnlyList<(string Realm, string Source, long Position)> clocks, long at, (Guid[] Keys, bool Only) which, CancellationToken ct) =>
         tx.QueryAsync($"""
             select w.key, w.rule_id, w.realm, w.group_values, w.hits[cardinality(w.hits)], w.position from event_windows w
             left join unnest({Realms(clocks)}, {Sources(clocks)}, {Positions(clocks)}) as c (realm, source, position)
                 on c.realm = w.realm and c.source = w.source
-            where w.alert_id is null and w.fire_at <= {at} and w.fire_at <= coalesce(c.position, w.position + {at} - w.seen_at)
+            where w.alert_id is null and w.fire_at <= {at} and w.fire_at <= coalesce(c.position, w.position + {at} - w.seen_at) and (w.key = any({which.Keys})) = {which.Only}
             order by w.key limit {FireAtOnce}
             for update of w skip locked
             """, row => new SilentWindow(row.GetGuid(0), row.GetGuid(1), row.GetString(2), row.GetFieldValue<string[]>(3), row.GetInt64(4), row.GetInt64(5) - row.GetInt64(4)), ct);
@@ -145,8 +147,8 @@ public sealed class WindowStore(NpgsqlDataSource db)
                 for update of w skip locked))
             """, ct);
 
-    public Task<List<(Guid Rule, long Windows)>> CountAsync(CancellationToken ct) =>
-        db.QueryAsync($"select rule_id, count(*) from event_windows group by rule_id", row => (row.GetGuid(0), row.GetInt64(1)), ct);
+    public Task<List<(Guid Rule, string Realm, long Windows)>> CountAsync(CancellationToken ct) =>
+        db.QueryAsync($"select rule_id, realm, count(*) from event_windows group by rule_id, realm", row => (row.GetGuid(0), row.GetString(1), row.GetInt64(2)), ct);
 
     private static string[] Realms(IEnumerable<(string Realm, string Source, long Position)> clocks) => [.. clocks.Select(clock => clock.Realm)];
 

@@ -57,10 +57,17 @@ public static class RulesApi
         return app;
     }
 
-    private static async Task<Results<Ok<RuleAnswers>, ProblemHttpResult>> EvaluateAsync(RuleQueries body, RuleQueryRun run, RuleOptions options, CancellationToken ct) =>
+    private static async Task<Results<Ok<RuleAnswers>, ProblemHttpResult>> EvaluateAsync(RuleQueries body, RuleQueryRun run, RuleOptions options, HttpContext http, CancellationToken ct) =>
         body.Queries.Count > options.MaxItems ? TooMany(body.Queries.Count, options)
         : await run.EvaluateAsync(body.Queries, ct) is { } answers ? TypedResults.Ok(new RuleAnswers(answers))
-        : TypedResults.Problem("As many requests of rules are evaluated as METRICS_RULE_CONCURRENCY allows.", statusCode: StatusCodes.Status503ServiceUnavailable, title: "Too many at once");
+        : Busy(http);
+
+    // With a time to come back at it counts as busy, not as broken.
+    private static ProblemHttpResult Busy(HttpContext http)
+    {
+        http.Response.Headers.RetryAfter = "1";
+        return TypedResults.Problem("As many requests of rules are evaluated as METRICS_RULE_CONCURRENCY allows.", statusCode: StatusCodes.Status503ServiceUnavailable, title: "Too many at once");
+    }
 
     private static async Task<Results<Ok<RuleSamplesWritten>, ProblemHttpResult>> WriteAsync(RuleSamples body, ISampleStore store, RuleOptions options, CancellationToken ct)
     {
