@@ -1,5 +1,4 @@
 using Microsoft.Extensions.DependencyInjection;
-using Platform.Alerting.Alerts;
 using Platform.Alerting.Notifications;
 using Platform.Alerting.Routing;
 using Platform.Alerting.RuleGroups;

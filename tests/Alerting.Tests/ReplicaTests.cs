@@ -75,7 +75,7 @@ public sealed class ReplicaTests(AlertingWorld world) : IClassFixture<AlertingWo
         var (windows, created) = await locking;
 
         Assert.Equal([7L, 0L], keys.Select(key => windows[key].Position));
-        Assert.Equal([rule.Id], created);
+        Assert.Equal([rule.Id], created.Select(one => one.Rule));
         Assert.Equal(0, await world.CountAsync($"select count(*) from (select 1 from event_windows where key = any({keys}) for update skip locked) free"));
     }
 

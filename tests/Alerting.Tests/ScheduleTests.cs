@@ -8,6 +8,8 @@ namespace Platform.Alerting.Tests;
 /// <summary>Who is on call when, above all on the two days of the year that do not have 24 hours.</summary>
 public sealed class ScheduleTests
 {
+    private static CancellationToken Ct => TestContext.Current.CancellationToken;
+
     private const string Berlin = "Europe/Berlin";
 
     private static readonly IReadOnlyList<Override> None = [];
@@ -33,9 +35,9 @@ public sealed class ScheduleTests
     {
         var schedule = Of(Daily("09:00", "2026-01-01", "anna", "bob"));
 
-        var spring = schedule.Shifts(None, At("2026-03-27T08:00:00Z"), At("2026-03-31T07:00:00Z"));
+        var spring = schedule.Shifts(None, At("2026-03-27T08:00:00Z"), At("2026-03-31T07:00:00Z"), Ct);
         Assert.Equal([24, 23, 24, 24], spring.Select(shift => (shift.To - shift.From).TotalHours));
-        var autumn = schedule.Shifts(None, At("2026-10-23T07:00:00Z"), At("2026-10-27T08:00:00Z"));
+        var autumn = schedule.Shifts(None, At("2026-10-23T07:00:00Z"), At("2026-10-27T08:00:00Z"), Ct);
         Assert.Equal([24, 25, 24, 24], autumn.Select(shift => (shift.To - shift.From).TotalHours));
     }
 
@@ -56,12 +58,12 @@ public sealed class ScheduleTests
         var hourly = Of(new Layer("hours", 1, RotationUnit.Hours, new(0, 0), null, new(2026, 3, 29), null, ["a", "b", "c", "d"], []));
         Assert.Equal(
             ["a 1", "b 1", "d 1", "a 1"],
-            hourly.Shifts(None, At("2026-03-28T23:00:00Z"), At("2026-03-29T03:00:00Z")).Select(shift => $"{shift.User} {(shift.To - shift.From).TotalHours}"));
+            hourly.Shifts(None, At("2026-03-28T23:00:00Z"), At("2026-03-29T03:00:00Z"), Ct).Select(shift => $"{shift.User} {(shift.To - shift.From).TotalHours}"));
 
         hourly = Of(new Layer("hours", 1, RotationUnit.Hours, new(0, 0), null, new(2026, 10, 25), null, ["a", "b", "c", "d"], []));
         Assert.Equal(
             ["a 1", "b 1", "c 2", "d 1"],
-            hourly.Shifts(None, At("2026-10-24T22:00:00Z"), At("2026-10-25T03:00:00Z")).Select(shift => $"{shift.User} {(shift.To - shift.From).TotalHours}"));
+            hourly.Shifts(None, At("2026-10-24T22:00:00Z"), At("2026-10-25T03:00:00Z"), Ct).Select(shift => $"{shift.User} {(shift.To - shift.From).TotalHours}"));
     }
 
     [Fact]
@@ -70,7 +72,7 @@ public sealed class ScheduleTests
         var schedule = Of(new Layer("halves", 12, RotationUnit.Hours, new(8, 0), null, new(2026, 3, 27), null, ["day", "night"], []));
 
         Assert.All(
-            schedule.Shifts(None, At("2026-03-27T07:00:00Z"), At("2026-04-02T06:00:00Z")),
+            schedule.Shifts(None, At("2026-03-27T07:00:00Z"), At("2026-04-02T06:00:00Z"), Ct),
             shift => Assert.Equal((shift.User == "day" ? 8 : 20, 0), (Clocks.Wall(shift.From, Clocks.FindZone(Berlin)!).Hour, shift.From.Minute)));
     }
 
@@ -79,7 +81,7 @@ public sealed class ScheduleTests
     {
         var schedule = Of(new Layer("weeks", 1, RotationUnit.Weeks, new(9, 0), DayOfWeek.Monday, new(2026, 3, 18), null, ["anna", "bob"], []));
 
-        var shifts = schedule.Shifts(None, At("2026-03-18T00:00:00Z"), At("2026-04-06T07:00:00Z"));
+        var shifts = schedule.Shifts(None, At("2026-03-18T00:00:00Z"), At("2026-04-06T07:00:00Z"), Ct);
         Assert.Equal(
             ["- 2026-03-18T00:00Z", "anna 2026-03-18T08:00Z", "bob 2026-03-23T08:00Z", "anna 2026-03-30T07:00Z"],
             shifts.Select(shift => $"{shift.User ?? "-"} {shift.From:yyyy-MM-ddTHH:mmZ}"));
@@ -99,7 +101,7 @@ public sealed class ScheduleTests
         // Monday 12 January, Berlin is an hour ahead.
         Assert.Equal(
             ["owl night 0", "- - 5", "office office 8", "carla override 10", "dora override 11", "office office 12", "- - 16", "owl night 21"],
-            schedule.Shifts([stand, newer], At("2026-01-12T00:00:00Z"), At("2026-01-13T00:00:00Z")).Select(shift => $"{shift.User ?? "-"} {shift.Layer ?? "-"} {shift.From.Hour}"));
+            schedule.Shifts([stand, newer], At("2026-01-12T00:00:00Z"), At("2026-01-13T00:00:00Z"), Ct).Select(shift => $"{shift.User ?? "-"} {shift.Layer ?? "-"} {shift.From.Hour}"));
         Assert.Null(schedule.WhoIsOnCall(None, At("2026-01-10T12:00:00Z")));
     }
 
@@ -108,7 +110,7 @@ public sealed class ScheduleTests
     {
         var schedule = Of(Daily("09:00", "2026-01-01", "anna"), Daily("09:00", "2026-02-01", "bob") with { Name = "february", EndsOn = new(2026, 3, 1) });
 
-        Assert.Equal(["anna", "bob", "anna"], schedule.Shifts(None, At("2026-01-15T00:00:00Z"), At("2026-03-15T00:00:00Z")).Select(shift => shift.User!));
+        Assert.Equal(["anna", "bob", "anna"], schedule.Shifts(None, At("2026-01-15T00:00:00Z"), At("2026-03-15T00:00:00Z"), Ct).Select(shift => shift.User!));
     }
 
     [Fact]
@@ -126,9 +128,9 @@ public sealed class ScheduleTests
     {
         var daily = Of(Daily("09:00", "2026-01-01", "anna", "bob"), Daily("09:00", "2026-02-01", "carl") with { Restrictions = [new(new(22, 0), new(6, 0), [])] });
         var (from, to) = (At("2026-02-10T12:00:00Z"), At("2026-02-17T12:00:00Z"));
-        Assert.Equal(daily.Shifts(None, from, to)[0], daily.ShiftAt(None, from, to));
+        Assert.Equal(daily.Shifts(None, from, to, Ct)[0], daily.ShiftAt(None, from, to));
         Override standIn = new(Guid.NewGuid(), "dora", from.AddHours(-1), from.AddHours(2), "", "", from);
-        Assert.Equal(daily.Shifts([standIn], from, to)[0], daily.ShiftAt([standIn], from, to));
+        Assert.Equal(daily.Shifts([standIn], from, to, Ct)[0], daily.ShiftAt([standIn], from, to));
 
         var alone = Of(new Layer("hours", 1, RotationUnit.Hours, new(0, 0), null, new(2026, 1, 1), null, ["anna"], []));
         Assert.Equal(new Shift(from, from.AddHours(Schedule.MostLooks + 1), "anna", "hours"), alone.ShiftAt(None, from, to));
@@ -153,7 +155,7 @@ public sealed class ScheduleTests
         {
             var (schedule, overrides, from, hours) = one;
             var to = from.AddHours(hours);
-            var shifts = schedule.Shifts(overrides, from, to);
+            var shifts = schedule.Shifts(overrides, from, to, Ct);
             Assert.Equal((from, to), (shifts[0].From, shifts[^1].To));
             Assert.All(shifts, shift => Assert.True(shift.From < shift.To, "no shift is empty"));
             Assert.All(shifts.Zip(shifts.Skip(1)), pair => Assert.Equal(pair.First.To, pair.Second.From));
