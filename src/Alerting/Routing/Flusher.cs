@@ -256,8 +256,8 @@ public sealed partial class Flusher(
             escalating.Wake();
         }
 
-        var wait = news.Count > 0 || due.Count > 0 ? TimeSpan.Zero : next is { } at && at - now < Poll ? at - now : Poll;
-        return wait < TimeSpan.Zero ? Poll : wait;
+        // What is due and was not told rests, or waits for news: for either the poll is soon enough.
+        return news.Count > 0 || due.Count > 0 ? TimeSpan.Zero : next is { } at && at > now && at - now < Poll ? at - now : Poll;
     }
 
     // What waits for a time that the clock had nearly reached, or had already passed, is judged by the clock of now.
