@@ -359,6 +359,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
         Assert.Empty(await world.ToldAsync("torn"));
 
         await world.Db.ExecuteAsync($"drop trigger refuse_group on notification_groups", Ct);
+        world.Clock.Advance(Aside<string>.FirstRest);
         await world.FlushAsync();
         Assert.Equal(["webhook: first notification: Down"], await world.ToldAsync("torn"));
     }

@@ -247,7 +247,7 @@ public sealed partial class Flusher(
         var acknowledged = await AcknowledgeAsync(tx, [.. news.Where(one => one.Acknowledged && one.Alert.State == AlertState.Acknowledged).Select(one => one.Alert)], table, now, ct);
         var due = scope.Alerts is null ? await GroupStore.DueAsync(tx, scope, now, GroupsAtOnce, ct) : [];
         var (written, climbing) = due.Count > 0 ? await TellAsync(tx, due, table, now, ct) : (0, false);
-        var next = await GroupStore.NextDueAsync(tx, ct);
+        var next = await GroupStore.NextDueAsync(tx, scope, ct);
         await tx.CommitAsync(ct);
         _clocks.Saw(now);
         _written += written + acknowledged;
@@ -256,8 +256,13 @@ public sealed partial class Flusher(
             escalating.Wake();
         }
 
-        // What is due and was not told rests, or waits for news: for either the poll is soon enough.
-        return news.Count > 0 || due.Count > 0 ? TimeSpan.Zero : next is { } at && at > now && at - now < Poll ? at - now : Poll;
+        if (news.Count > 0 || due.Count > 0)
+        {
+            return TimeSpan.Zero;
+        }
+
+        // What is due already and was not taken waits for something else.
+        return next is { } at && at > now && at - now < Poll ? at - now : Poll;
     }
 
     // What waits for a time that the clock had nearly reached, or had already passed, is judged by the clock of now.

@@ -206,8 +206,8 @@ public static class GroupStore
             """, Read, ct);
 
     /// <summary>When the next group is due; null for never.</summary>
-    public static Task<DateTimeOffset?> NextDueAsync(NpgsqlTransaction tx, CancellationToken ct) =>
-        tx.FindAsync($"select min(due_at) from notification_groups where due_at is not null", row => row.GetTimeOrNull(0), ct);
+    public static Task<DateTimeOffset?> NextDueAsync(NpgsqlTransaction tx, FlushScope scope, CancellationToken ct) =>
+        tx.FindAsync($"select min(due_at) from notification_groups g where due_at is not null and {scope.HoldsGroup()}", row => row.GetTimeOrNull(0), ct);
 
     /// <summary>Makes the groups that are not there; those that are follow their route.</summary>
     public static Task SaveRoutesAsync(NpgsqlTransaction tx, IReadOnlyCollection<AlertGroup> groups, CancellationToken ct) =>
