@@ -21,7 +21,7 @@ public sealed class FlowTests(PlatformFixture fixture)
             await application.SendAsync(HttpMethod.Post, "/api/v1/monitoring/events", FailedLogin(address, attempt));
         }
 
-        var paged = await page.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        var paged = await page.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         Assert.Equal("4", paged.Body.GetProperty("version").GetString());
 
         var incident = await Eventually.GetAsync<object>(async () => (await moderator.ListAsync("/api/v1/monitoring/incidents")) is [var only] ? only : null, because: "one incident is open");
@@ -84,7 +84,7 @@ public sealed class FlowTests(PlatformFixture fixture)
                 await application.SendAsync(HttpMethod.Post, "/api/v1/monitoring/events", FailedLogin(address, attempt));
             }
 
-            await page.WaitAsync(TimeSpan.FromSeconds(15), TestContext.Current.CancellationToken);
+            await page.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         }
         finally
         {

@@ -228,6 +228,7 @@ public sealed class HealthServiceTests : IAsyncLifetime
     {
         private readonly IConnection _connection;
         private readonly List<HealthChanged> _heard = [];
+        private readonly Dictionary<string, int> _handedOut = [];
         private readonly string _queue;
 
         private Bus(IConnection connection, IChannel channel, string queue) => (_connection, Channel, _queue) = (connection, channel, queue);
@@ -249,7 +250,8 @@ public sealed class HealthServiceTests : IAsyncLifetime
         /// <summary>The next message about the component that was not handed out yet.</summary>
         public async Task<HealthChanged> NextAsync(string component)
         {
-            var already = Heard(component);
+            var already = _handedOut.GetValueOrDefault(component);
+            _handedOut[component] = already + 1;
             return await Eventually.GetAsync(
                 async () =>
                 {

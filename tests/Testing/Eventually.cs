@@ -5,11 +5,11 @@ namespace Platform.Testing;
 /// <summary>The only place in the tests that waits: until a condition holds, or a deadline with a sentence that says what never happened.</summary>
 public static class Eventually
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
 
     /// <param name="condition">An exception from it counts as "not yet"; the last one is shown when the time is over.</param>
-    /// <param name="timeout">30 seconds unless given.</param>
+    /// <param name="timeout">A minute unless given.</param>
     /// <param name="because">What should have become true, for the failure message.</param>
     public static async Task TrueAsync(Func<Task<bool>> condition, TimeSpan? timeout = null, string? because = null)
     {

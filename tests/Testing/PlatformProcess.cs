@@ -10,7 +10,7 @@ namespace Platform.Testing;
 /// </summary>
 public sealed class PlatformProcess : IAsyncDisposable
 {
-    private static readonly TimeSpan StartPatience = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan StartPatience = TimeSpan.FromMinutes(4);
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(15);
 
     private readonly TemporaryFolder? _folder;

@@ -236,9 +236,14 @@ public sealed class TargetScrapeTests : IAsyncLifetime
         _target.Expose(string.Concat(Enumerable.Range(0, 20_000).Select(index => $"a{{x=\"{index}\",path=\"/api/v1/something\"}} {index}\n")));
         var scrape = Scrape("");
         await TickAsync(scrape);
-        var before = GC.GetTotalAllocatedBytes(precise: true);
-        await TickAsync(scrape);
-        var perSample = (GC.GetTotalAllocatedBytes(precise: true) - before) / 20_000.0;
+        // Other tests allocate in this process meanwhile: the least of some scrapes is this one's own.
+        var perSample = double.MaxValue;
+        for (var time = 0; time < 5; time++)
+        {
+            var before = GC.GetTotalAllocatedBytes(precise: true);
+            await TickAsync(scrape);
+            perSample = Math.Min(perSample, (GC.GetTotalAllocatedBytes(precise: true) - before) / 20_000.0);
+        }
 
         // The answer is made anew by the target in this very process (2 bytes a character), the store keeps 16 bytes a sample.
         Assert.True(perSample < 200, $"{perSample:0} bytes per sample");
