@@ -116,8 +116,16 @@ internal sealed partial class Faults(IProblemDetailsService problems, ILogger<Fa
     {
         var message = (error.InnerException as JsonException ?? error).Message;
         var repeat = message.IndexOf(" Path: ", StringComparison.Ordinal) is >= 0 and var path ? path : message.IndexOf(" LineNumber: ", StringComparison.Ordinal);
-        return InWords(repeat > 0 ? message[..repeat] : message);
+        return Wanted(error.InnerException) ?? InWords(repeat > 0 ? message[..repeat] : message);
     }
+
+    // Of a field that is a constructor's parameter the framework's sentence names the whole type, and only the inner one what was wanted.
+    private static string? Wanted(Exception? inner) =>
+        inner is not InvalidOperationException ? null
+        : inner.Message.EndsWith("as a string.", StringComparison.Ordinal) ? "a text is expected."
+        : inner.Message.EndsWith("as a number.", StringComparison.Ordinal) ? "a number is expected."
+        : inner.Message.EndsWith("as a boolean.", StringComparison.Ordinal) ? "true or false is expected."
+        : null;
 
     // The framework speaks of its types; whoever sent the body knows fields, texts and numbers.
     private static string InWords(string message)

@@ -86,8 +86,17 @@ public sealed class ChannelRulesTests
     {
         var fields = new Dictionary<string, string>
         {
-            ["topic"] = "t", ["token"] = "tk_1", ["url"] = "https://x.example/a", ["secret"] = new string('s', 24), ["headers"] = "Authorization: Bearer b",
-            ["to"] = "a@example.com", ["from"] = "b@example.com", ["smarthost"] = "mail.example:25", ["username"] = "u", ["password"] = "p", ["routing_key"] = "r",
+            ["topic"] = "t",
+            ["token"] = "tk_1",
+            ["url"] = "https://x.example/a",
+            ["secret"] = new string('s', 24),
+            ["headers"] = "Authorization: Bearer b",
+            ["to"] = "a@example.com",
+            ["from"] = "b@example.com",
+            ["smarthost"] = "mail.example:25",
+            ["username"] = "u",
+            ["password"] = "p",
+            ["routing_key"] = "r",
         };
         var known = ChannelFields.Of(kind).Select(field => field.Name).ToHashSet();
         var old = new Channel(Guid.NewGuid(), "east", "ops", kind, fields.Where(field => known.Contains(field.Key)).ToDictionary());

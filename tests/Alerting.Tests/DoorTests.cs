@@ -134,8 +134,13 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         {
             var (status, body) = await PostAsync(Silences, new
             {
-                id, matchers = new[] { new { name = "node", value = node, isRegex = false, isEqual }, new { name = "job", value = "x", isRegex = false, isEqual = true } }, startsAt = now.AddHours(startsIn), endsAt = now.AddHours(hours), createdBy = by,
-                comment = "c", annotations = new { ticket = $"T{hours}" },
+                id,
+                matchers = new[] { new { name = "node", value = node, isRegex = false, isEqual }, new { name = "job", value = "x", isRegex = false, isEqual = true } },
+                startsAt = now.AddHours(startsIn),
+                endsAt = now.AddHours(hours),
+                createdBy = by,
+                comment = "c",
+                annotations = new { ticket = $"T{hours}" },
             }, moderator);
             Assert.True(status == expected, $"{status}: {body}");
             return status == HttpStatusCode.OK ? body.GetProperty("silenceID").GetString()! : "";
@@ -185,7 +190,11 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         Assert.Empty(await ListAsync($"filter={Uri.EscapeDataString("\"host.name\"!=\"a\",alertname=AnyText")}"));
         var (status, made) = await PostAsync(Silences, new
         {
-            matchers = new[] { new { name = "größe, \"in\" cm = ?", value = "1=2", isRegex = false } }, startsAt = DateTimeOffset.UtcNow, endsAt = DateTimeOffset.UtcNow.AddHours(1), createdBy = "a", comment = "c",
+            matchers = new[] { new { name = "größe, \"in\" cm = ?", value = "1=2", isRegex = false } },
+            startsAt = DateTimeOffset.UtcNow,
+            endsAt = DateTimeOffset.UtcNow.AddHours(1),
+            createdBy = "a",
+            comment = "c",
         });
         Assert.True(status == HttpStatusCode.OK, made.ToString());
         await Eventually.TrueAsync(
@@ -359,9 +368,14 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
         Assert.Equal((HttpStatusCode.BadRequest, "'dedup_key' must be a text"), (numbered, Assert.Single(named.GetProperty("errors").EnumerateArray()).GetString()));
         await PostAsync(Enqueue, new
         {
-            routing_key = key, event_action = "trigger", dedup_key = "rich", client = "Nagios", client_url = "https://nagios.example",
+            routing_key = key,
+            event_action = "trigger",
+            dedup_key = "rich",
+            client = "Nagios",
+            client_url = "https://nagios.example",
             payload = new { summary = "s", source = "s", severity = "info", @class = new string('c', 300), group = new string('g', 300) },
-            links = new[] { new { href = "https://a.example", text = "a" }, new { href = "https://b.example", text = "b" } }, images = new[] { new { src = "https://i.example" } },
+            links = new[] { new { href = "https://a.example", text = "a" }, new { href = "https://b.example", text = "b" } },
+            images = new[] { new { src = "https://i.example" } },
         }, anonymous);
         var rich = (await world.GetAsync("api/v1/monitoring/alerts", admin)).GetProperty("items").EnumerateArray().Single(one => one.GetProperty("labels").GetProperty("dedup_key").GetString() == "rich");
         var (labels, annotations) = (rich.GetProperty("labels"), rich.GetProperty("annotations"));

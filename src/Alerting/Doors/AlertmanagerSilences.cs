@@ -94,8 +94,14 @@ internal static class AlertmanagerSilences
         {
             silence = old with
             {
-                Owner = owner, Comment = sent.Comment, Annotations = sent.Annotations, EndsAt = end,
-                StartsAt = old.StateAt(now) == SilenceState.Active ? old.StartsAt : start, UpdatedAt = now, UpdatedBy = caller.Subject, Version = old.Version + 1,
+                Owner = owner,
+                Comment = sent.Comment,
+                Annotations = sent.Annotations,
+                EndsAt = end,
+                StartsAt = old.StateAt(now) == SilenceState.Active ? old.StartsAt : start,
+                UpdatedAt = now,
+                UpdatedBy = caller.Subject,
+                Version = old.Version + 1,
             };
             await silences.UpdateAsync(tx, silence, ct);
             await tx.SendAsync(Did(caller, "silence.changed", silence, now), ct);
