@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -165,14 +166,9 @@ public static class RuleGroupsApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleGroupStore.LockForChangeAsync(tx, ct);
-        if (!caller.MayChange(await RuleGroupStore.FindAsync(tx, id, ct), out var old, out var refusal))
+        if (!MayChange(caller, await RuleGroupStore.FindAsync(tx, id, ct), out var old, out var refusal))
         {
             return refusal;
-        }
-
-        if (old.File.Length > 0)
-        {
-            return KeptInFile(old);
         }
 
         var group = texts.Count == 1 ? RuleGroupCheck.Check(texts[0], old.Realm, "", old, old.CreatedBy, now, options, faults) : null;
@@ -211,14 +207,9 @@ public static class RuleGroupsApi
         await using var connection = await db.OpenConnectionAsync(ct);
         await using var tx = await connection.BeginTransactionAsync(ct);
         await RuleGroupStore.LockForChangeAsync(tx, ct);
-        if (!caller.MayChange(await RuleGroupStore.FindAsync(tx, id, ct), out var group, out var refusal))
+        if (!MayChange(caller, await RuleGroupStore.FindAsync(tx, id, ct), out var group, out var refusal))
         {
             return refusal;
-        }
-
-        if (group.File.Length > 0)
-        {
-            return KeptInFile(group);
         }
 
         await changes.DeleteAsync(tx, group, now, ct);
@@ -228,8 +219,16 @@ public static class RuleGroupsApi
         return TypedResults.NoContent();
     }
 
-    internal static ProblemHttpResult KeptInFile(RuleGroup group) =>
-        TypedResults.Problem($"The group comes from the rule file {group.File}. Change the file; the platform follows it.", statusCode: StatusCodes.Status409Conflict, title: "The group is kept in a file");
+    /// <summary>Whether the caller may change what was found: a group of a file follows its file only.</summary>
+    internal static bool MayChange(Caller caller, RuleGroup? found, [NotNullWhen(true)] out RuleGroup? group, [NotNullWhen(false)] out ProblemHttpResult? refusal)
+    {
+        if (caller.MayChange(found, out group, out refusal) && group.File.Length > 0)
+        {
+            refusal = TypedResults.Problem($"The group comes from the rule file {group.File}. Change the file; the platform follows it.", statusCode: StatusCodes.Status409Conflict, title: "The group is kept in a file");
+        }
+
+        return refusal is null;
+    }
 
     private static RuleGroupAnswer Answer(RuleGroup group, RuleGroupRun? run)
     {

@@ -90,14 +90,9 @@ public static class SimpleRules
         await using var connection = await tools.Db.OpenConnectionAsync(tools.Ct);
         await using var tx = await connection.BeginTransactionAsync(tools.Ct);
         await RuleGroupStore.LockForChangeAsync(tx, tools.Ct);
-        if (!caller.MayChange(await RuleGroupStore.FindOfRuleAsync(tx, id, tools.Ct), out var old, out var refusal))
+        if (!RuleGroupsApi.MayChange(caller, await RuleGroupStore.FindOfRuleAsync(tx, id, tools.Ct), out var old, out var refusal))
         {
             return refusal;
-        }
-
-        if (old.File.Length > 0)
-        {
-            return RuleGroupsApi.KeptInFile(old);
         }
 
         var (simple, wrong) = Read(body);
@@ -136,14 +131,9 @@ public static class SimpleRules
         await using var connection = await tools.Db.OpenConnectionAsync(tools.Ct);
         await using var tx = await connection.BeginTransactionAsync(tools.Ct);
         await RuleGroupStore.LockForChangeAsync(tx, tools.Ct);
-        if (!caller.MayChange(await RuleGroupStore.FindOfRuleAsync(tx, id, tools.Ct), out var old, out var refusal))
+        if (!RuleGroupsApi.MayChange(caller, await RuleGroupStore.FindOfRuleAsync(tx, id, tools.Ct), out var old, out var refusal))
         {
             return refusal;
-        }
-
-        if (old.File.Length > 0)
-        {
-            return RuleGroupsApi.KeptInFile(old);
         }
 
         var gone = old.Rules.First(rule => rule.Id == id);
