@@ -75,6 +75,8 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
             return [];
         }
 
+        // "offset 0" has the look for earlier ones asked row by row, in the order of the index and no longer than there is room: as a join
+        // it would be answered for all that wait.
         var claimed = await tx.QueryAsync($"""
             update notifications n set attempts = n.attempts + 1, claimed_until = clock_timestamp() + {lease}
             from (
@@ -85,7 +87,8 @@ public sealed class DeliveryStore(NpgsqlDataSource db, NotificationStore notific
                     where state = 'pending' and channel_realm = r.realm and channel = r.channel
                         and (next_attempt_at <= {now} or r.probe) and (claimed_until is null or claimed_until <= clock_timestamp())
                         and not exists (select 1 from notifications earlier
-                            where earlier.realm = one.realm and earlier.group_key = one.group_key and earlier.channel = one.channel and earlier.state = 'pending' and earlier.number < one.number)
+                            where earlier.realm = one.realm and earlier.group_key = one.group_key and earlier.channel = one.channel and earlier.state = 'pending' and earlier.number < one.number
+                            offset 0)
                     order by urgency, number limit r.room
                     for update skip locked) due) due
             where n.id = due.id
