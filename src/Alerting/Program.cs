@@ -17,7 +17,7 @@ using Platform.ServiceDefaults;
 var builder = WebApplication.CreateBuilder(args);
 
 builder.AddServiceDefaults();
-builder.AddPostgres("alertingdb");
+builder.AddPostgres("alertingdb", plansEachTime: true);
 builder.AddMessaging("alerting");
 
 builder.Services.AddSingleton<AlertingMetrics>();

@@ -24,16 +24,24 @@ public static class PostgresHosting
     /// The service's own database under <c>ConnectionStrings:<paramref name="connectionName"/></c>, migrated before the service starts
     /// with the SQL files embedded in the calling assembly.
     /// </summary>
-    public static IHostApplicationBuilder AddPostgres(this IHostApplicationBuilder builder, string connectionName)
+    /// <param name="plansEachTime">
+    /// For a service whose tables fill and empty within seconds: PostgreSQL would keep the plan that it made for an empty table, and read
+    /// a full one from end to end with it. Costs some planning at every statement.
+    /// </param>
+    public static IHostApplicationBuilder AddPostgres(this IHostApplicationBuilder builder, string connectionName, bool plansEachTime = false)
     {
         var options = builder.AddSettings<PostgresOptions>();
         builder.AddNpgsqlDataSource(connectionName, configureDataSourceBuilder: source =>
         {
             source.ConnectionStringBuilder.MaxPoolSize = options.MaxPoolSize;
-            // A statement that comes a second time is planned once; the texts of a service are few.
+            // A statement that comes a second time is parsed once; the texts of a service are few.
             source.ConnectionStringBuilder.MaxAutoPrepare = 64;
             source.ConnectionStringBuilder.AutoPrepareMinUsages = 2;
             source.ConnectionStringBuilder.ApplicationName = builder.Environment.ApplicationName;
+            if (plansEachTime)
+            {
+                source.ConnectionStringBuilder.Options = $"{source.ConnectionStringBuilder.Options} -c plan_cache_mode=force_custom_plan".Trim();
+            }
         });
         builder.Services.AddHostedService<QueryTelemetry>();
         builder.Services.AddHostedService<Migrator>();

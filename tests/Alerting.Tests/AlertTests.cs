@@ -44,6 +44,15 @@ public sealed class AlertTests
     public void An_alert_never_ends_before_it_began() => Assert.Equal(Noon, Firing().Resolve(Anna, Noon.AddHours(-1)).EndsAt);
 
     [Fact]
+    public void An_alert_is_never_resolved_before_it_fired()
+    {
+        var fired = Firing() with { FiredAt = Noon.AddSeconds(40) };
+
+        Assert.Equal(fired.FiredAt, fired.Resolve(Anna with { At = Noon.AddSeconds(39) }, Noon).Resolved!.At);
+        Assert.Equal(Noon.AddSeconds(41), fired.Resolve(Anna with { At = Noon.AddSeconds(41) }, Noon).Resolved!.At);
+    }
+
+    [Fact]
     public void A_group_key_is_bounded_and_still_tells_things_apart()
     {
         var (one, other) = (new string('ä', 4_000) + "1", new string('ä', 4_000) + "2");

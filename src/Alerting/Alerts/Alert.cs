@@ -182,12 +182,15 @@ public sealed record Alert(
     public Alert EndAcknowledgement(DateTimeOffset now) =>
         State == AlertState.Acknowledged && AcknowledgedUntil <= now ? this with { State = AlertState.Firing, Acknowledged = null, AcknowledgedUntil = null } : this;
 
-    /// <summary>It is over. Resolving what is resolved changes nothing.</summary>
+    /// <summary>
+    /// It is over. Resolving what is resolved changes nothing. Never before it fired: who ends it may have looked at the clock before who
+    /// fired it, and an end before the beginning would count as one that nobody need be told of.
+    /// </summary>
     /// <param name="endsAt">Never before the start, whatever the clocks of the senders say.</param>
     public Alert Resolve(AlertAct act, DateTimeOffset endsAt) => State switch
     {
         AlertState.Firing or AlertState.Acknowledged =>
-            this with { State = AlertState.Resolved, EndsAt = endsAt > StartsAt ? endsAt : StartsAt, Resolved = act },
+            this with { State = AlertState.Resolved, EndsAt = endsAt > StartsAt ? endsAt : StartsAt, Resolved = act.At < FiredAt ? act with { At = FiredAt } : act },
         AlertState.Resolved => this,
     };
 }

@@ -214,9 +214,9 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
                 delete from alerts where id = any(array(
                     select id from alerts where state = 'resolved' and resolved_at < {before} order by resolved_at limit {atMost} for update skip locked))
                 returning id),
-            members as (delete from notification_group_members where alert_id in (select id from gone)),
-            news as (delete from alert_news where alert_id in (select id from gone)),
-            log as (delete from alert_log where alert_id in (select id from gone))
+            members as (delete from notification_group_members where alert_id = any(array(select id from gone))),
+            news as (delete from alert_news where alert_id = any(array(select id from gone))),
+            log as (delete from alert_log where alert_id = any(array(select id from gone)))
             select count(*)::int from gone
             """, row => row.GetInt32(0), ct);
 

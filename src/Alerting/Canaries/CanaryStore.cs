@@ -56,10 +56,10 @@ public sealed class CanaryStore(NpgsqlDataSource db)
     {
         await tx.ExecuteAsync($"""
             with old as (select id from alerts where realm = '~canary' and fired_at < {before} limit {DeletedAtOnce} for update skip locked),
-            groups as (delete from notification_groups where id in (select group_id from notification_group_members where alert_id in (select id from old))),
-            news as (delete from alert_news where alert_id in (select id from old)),
-            log as (delete from alert_log where alert_id in (select id from old))
-            delete from alerts where id in (select id from old)
+            groups as (delete from notification_groups where id = any(array(select group_id from notification_group_members where alert_id = any(array(select id from old))))),
+            news as (delete from alert_news where alert_id = any(array(select id from old))),
+            log as (delete from alert_log where alert_id = any(array(select id from old)))
+            delete from alerts where id = any(array(select id from old))
             """, ct);
         await tx.ExecuteAsync($"""
             delete from notifications where id = any(array(

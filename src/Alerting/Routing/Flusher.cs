@@ -326,7 +326,7 @@ public sealed partial class Flusher(
         // Whatever happened to the alerts, their groups are to be looked at.
         await tx.ExecuteAsync($"""
             update notification_groups set due_at = {now}
-            where id in (select group_id from notification_group_members where alert_id = any({news.Select(one => one.Alert.Id).ToArray()})) and (due_at is null or due_at > {now})
+            where id = any(array(select group_id from notification_group_members where alert_id = any({news.Select(one => one.Alert.Id).ToArray()}))) and (due_at is null or due_at > {now})
             """, ct);
         await AffectOthersAsync(tx, [.. seen.Where(one => one.News.Began || one.News.Ended)], ct);
     }
