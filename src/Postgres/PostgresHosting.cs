@@ -37,6 +37,8 @@ public static class PostgresHosting
             // A statement that comes a second time is parsed once; the texts of a service are few.
             source.ConnectionStringBuilder.MaxAutoPrepare = 64;
             source.ConnectionStringBuilder.AutoPrepareMinUsages = 2;
+            // Whoever changes something about a session changes it back: clearing it between any two users would cost a statement each time.
+            source.ConnectionStringBuilder.NoResetOnClose = true;
             source.ConnectionStringBuilder.ApplicationName = builder.Environment.ApplicationName;
             if (plansEachTime)
             {

@@ -21,6 +21,7 @@ public sealed partial class Dispatcher : BackgroundService
 
     private const int MostSettledAtOnce = 256;
     private const int MostOverdueAtOnce = 500;
+    private const int LooksPerForgetting = 10;
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan SettleTime = TimeSpan.FromSeconds(20);
 
@@ -87,7 +88,7 @@ public sealed partial class Dispatcher : BackgroundService
 
         var settling = SettleAsync();
         var listening = _db.ListenAsync("notifications", Wake, ListeningFailed, _clock, stoppingToken);
-        var nextLook = _clock.GetTimestamp();
+        var (nextLook, looks) = (_clock.GetTimestamp(), 0);
         while (!stoppingToken.IsCancellationRequested)
         {
             try
@@ -98,6 +99,10 @@ public sealed partial class Dispatcher : BackgroundService
                     try
                     {
                         await GiveUpOverdueAsync(stoppingToken);
+                        if (looks++ % LooksPerForgetting == 0)
+                        {
+                            await _deliveries.ForgetDeletedAsync(_clock.GetUtcNow(), stoppingToken);
+                        }
                     }
                     catch (Exception error) when (!stoppingToken.IsCancellationRequested)
                     {
@@ -315,14 +320,13 @@ public sealed partial class Dispatcher : BackgroundService
 
     private async Task GiveUpOverdueAsync(CancellationToken ct)
     {
-        await _deliveries.EnsureStatesAsync(ct);
-        await _deliveries.ForgetDeletedAsync(_clock.GetUtcNow(), ct);
         var busy = await _deliveries.BusyAsync(ct);
         if (busy.Count == 0)
         {
             return;
         }
 
+        await _deliveries.EnsureStatesAsync(ct);
         await LearnAsync([.. busy.Where(one => one.Stored is not null).Select(one => one.Stored!.Value)], ct);
         var now = _clock.GetUtcNow();
         var deadlines = busy.ConvertAll(one =>
