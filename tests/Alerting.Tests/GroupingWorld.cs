@@ -27,6 +27,8 @@ public sealed class GroupingWorld : IAsyncLifetime
 
     public NpgsqlDataSource Db { get; private set; } = null!;
 
+    // One for all replicas, as the key ring is: what one stores another reads.
+    private readonly EphemeralDataProtectionProvider _keys = new();
     private ServiceProvider _services = null!;
 
     public AlertStore Alerts => _services.GetRequiredService<AlertStore>();
@@ -52,7 +54,7 @@ public sealed class GroupingWorld : IAsyncLifetime
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["ALERT_WEBHOOK_URL"] = "http://127.0.0.1:9/" });
         builder.Configuration.AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create(setting.Name, (string?)setting.Value)));
-        builder.Services.AddSingleton<IDataProtectionProvider>(new EphemeralDataProtectionProvider()).AddSingleton(new TicketKeyOptions { MasterKey = "of this test" });
+        builder.Services.AddSingleton<IDataProtectionProvider>(_keys).AddSingleton(new TicketKeyOptions { MasterKey = "of this test" });
         builder.Services.AddLogging().AddSingleton<TimeProvider>(Clock).AddSingleton(Db).AddSingleton<AlertingMetrics>();
         builder.AddRules();
         builder.AddChannels();
@@ -117,9 +119,12 @@ public sealed class GroupingWorld : IAsyncLifetime
     });
 
     /// <summary>Makes a channel of a realm.</summary>
-    public Task ChannelAsync(string realm, string name, ChannelKind kind, params (string Name, string Value)[] fields) => InTransactionAsync(tx =>
+    public Task ChannelAsync(string realm, string name, ChannelKind kind, params (string Name, string Value)[] fields) => ChannelAsync(realm, name, kind, channel => channel, fields);
+
+    /// <param name="set">Adds what else is set about it.</param>
+    public Task ChannelAsync(string realm, string name, ChannelKind kind, Func<Channel, Channel> set, params (string Name, string Value)[] fields) => InTransactionAsync(tx =>
         _services.GetRequiredService<ChannelStore>().InsertAsync(
-            tx, new Channel(Guid.CreateVersion7(), realm, name, kind, fields.ToDictionary(field => field.Name, field => field.Value)) { CreatedAt = Clock.Now, UpdatedAt = Clock.Now }, TestContext.Current.CancellationToken));
+            tx, set(new Channel(Guid.CreateVersion7(), realm, name, kind, fields.ToDictionary(field => field.Name, field => field.Value)) { CreatedAt = Clock.Now, UpdatedAt = Clock.Now }), TestContext.Current.CancellationToken));
 
     /// <summary>Lets the flusher look until there is nothing to do.</summary>
     public async Task FlushAsync()

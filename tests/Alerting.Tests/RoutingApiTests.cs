@@ -3,6 +3,8 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
+using Platform.Contracts;
+using Platform.Postgres;
 using Platform.ServiceDefaults;
 using Platform.Testing;
 
@@ -58,6 +60,48 @@ public sealed class RoutingApiTests(AlertingWorld world) : IClassFixture<Alertin
         Assert.False((await world.GetAsync("api/v1/monitoring/routing", admin)).TryGetProperty("ignored", out _));
         Assert.Equal("ops/webhook", (await world.GetAsync("api/v1/monitoring/routing", admin)).GetProperty("config").GetProperty("receivers")[0].GetProperty("channels")[0].GetString());
         Assert.Contains((await world.GetAsync("api/v1/monitoring/channels", admin)).GetProperty("items").EnumerateArray(), channel => channel.GetProperty("name").GetString() == "ops/webhook");
+    }
+
+    [Fact]
+    public async Task Whatever_an_imported_file_does_to_channels_is_recorded_and_nothing_else()
+    {
+        const string realm = "recorded";
+        using var admin = world.Client(Role.Admin, realm);
+        // The relay takes messages away as soon as they are committed: a copy of each stays here.
+        await world.Db.ExecuteAsync($"""
+            create table recorded (like outbox);
+            create function keep_message() returns trigger language plpgsql as 'begin insert into recorded select new.*; return new; end';
+            create trigger keep_message before insert on outbox for each row execute function keep_message();
+            """, Ct);
+        const string file = """
+            route: {receiver: ops}
+            receivers:
+            - name: ops
+              webhook_configs: [{url: 'http://hooks.example/x'}]
+              slack_configs: [{api_url: 'http://hooks.example/slack'}]
+            """;
+
+        Assert.Equal(HttpStatusCode.OK, (await PutAsync(admin, file, "application/yaml")).Status);
+        Assert.Equal(["channel.created ops/slack slack", "channel.created ops/webhook webhook", "routing.changed"], await RecordedAsync());
+
+        Assert.Equal(HttpStatusCode.OK, (await PutAsync(admin, file.Replace("/slack'", "/other'", StringComparison.Ordinal), "application/yaml")).Status);
+        Assert.Equal(["channel.changed ops/slack slack", "routing.changed"], await RecordedAsync());
+
+        // What is as it was is no change, and what is refused never happened.
+        Assert.Equal(HttpStatusCode.OK, (await PutAsync(admin, file.Replace("/slack'", "/other'", StringComparison.Ordinal), "application/yaml")).Status);
+        Assert.Equal(["routing.changed"], await RecordedAsync());
+        Assert.Equal(HttpStatusCode.BadRequest, (await PutAsync(admin, file.Replace("http://hooks.example/slack", "no address", StringComparison.Ordinal).Replace("/x'", "/y'", StringComparison.Ordinal), "application/yaml")).Status);
+        Assert.Empty(await RecordedAsync());
+        await world.Db.ExecuteAsync($"drop trigger keep_message on outbox", Ct);
+
+        // Since the last call.
+        async Task<IReadOnlyList<string>> RecordedAsync()
+        {
+            var bodies = await world.Db.QueryAsync($"delete from recorded where topic = {Audited.Topic} returning convert_from(body, 'UTF8')", row => row.GetString(0), Ct);
+            var records = bodies.Select(body => JsonSerializer.Deserialize<Audited>(body, WireJson.Options)!).Where(record => record.Realm == realm).ToList();
+            Assert.All(records, record => Assert.Equal(("key:admin", "admin", AuditOutcome.Success), (record.Actor, record.ActorRole, record.Outcome)));
+            return [.. records.Select(record => string.Join(' ', [record.Action, .. record.Action.StartsWith("channel", StringComparison.Ordinal) ? [record.Details!["name"], record.Details["kind"]] : (string[])[]])).Order(StringComparer.Ordinal)];
+        }
     }
 
     [Fact]

@@ -318,7 +318,8 @@ public sealed partial class Dispatcher : BackgroundService
         }
     }
 
-    private async Task GiveUpOverdueAsync(CancellationToken ct)
+    // Behind a channel that does not answer, or whose bucket is too small, a notification may wait past its deadline without ever being tried.
+    internal async Task GiveUpOverdueAsync(CancellationToken ct)
     {
         var busy = await _deliveries.BusyAsync(ct);
         if (busy.Count == 0)
