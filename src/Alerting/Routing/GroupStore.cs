@@ -68,7 +68,11 @@ public sealed record FlushScope(string[]? Realms, Guid[]? Alerts, Guid[]? Groups
 /// <summary>An entry of an alert's log.</summary>
 /// <param name="What">routed, suppressed, released, acknowledged, acknowledgement_ended, not_told.</param>
 /// <param name="By">Who did it; null for the platform.</param>
-public sealed record AlertLogEntry(Guid AlertId, DateTimeOffset At, string What, string? By, JsonElement Detail);
+public sealed record AlertLogEntry(Guid AlertId, DateTimeOffset At, string What, string? By, JsonElement Detail)
+{
+    /// <summary>What the platform did.</summary>
+    public static AlertLogEntry Of<T>(Guid alert, DateTimeOffset at, string what, T detail) => new(alert, at, what, null, JsonSerializer.SerializeToElement(detail, WireJson.Options));
+}
 
 /// <summary>All SQL about groups. Only the flusher writes, in one transaction at a time: <see cref="LockAsync"/>. Every method is a fixed number of statements.</summary>
 public static class GroupStore

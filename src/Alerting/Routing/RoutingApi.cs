@@ -55,6 +55,8 @@ public static class RoutingApi
     {
         builder.AddSettings<GroupingOptions>();
         builder.Services.AddSingleton<RoutingStore>();
+        builder.Services.AddSingleton<GroupNotifications>();
+        builder.Services.AddSingleton<FlushPass>();
         builder.Services.AddSingleton<Flusher>();
         builder.Services.AddHostedService(services => services.GetRequiredService<Flusher>());
         return builder;
