@@ -10,17 +10,12 @@ namespace Platform.Alerting.Tests;
 /// <summary>The wall clock leaps forward by hours, or is set back by one. Each test has a realm; the clock is one for all.</summary>
 public sealed class ClockJumpTests(GroupingWorld world) : IClassFixture<GroupingWorld>
 {
-    private const string Grouped = """
-        route: {receiver: team, group_by: [alertname], group_wait: 30s, group_interval: 5m, repeat_interval: 4h}
-        receivers: [{name: team, channels: [webhook]}]
-        """;
-
     private static CancellationToken Ct => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task After_a_leap_of_hours_each_group_is_told_what_is_due_once()
     {
-        await world.RouteAsync("forward", Grouped);
+        await world.RouteAsync("forward", GroupingWorld.Grouped);
         await world.FireAsync("forward", "Known", Severity.High, ("host", "a"));
         var acknowledged = await world.FireAsync("forward", "Acknowledged", Severity.Critical, ("host", "c"));
         await world.FlushAsync();
@@ -70,7 +65,7 @@ public sealed class ClockJumpTests(GroupingWorld world) : IClassFixture<Grouping
     [Fact]
     public async Task A_clock_that_is_set_back_delays_nobody_and_tells_nothing_twice()
     {
-        await world.RouteAsync("back", Grouped);
+        await world.RouteAsync("back", GroupingWorld.Grouped);
         var a = await world.FireAsync("back", "Known", Severity.High, ("host", "a"));
         await world.FlushAsync();
         world.Clock.Advance(TimeSpan.FromSeconds(30));

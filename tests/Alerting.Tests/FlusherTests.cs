@@ -10,11 +10,6 @@ namespace Platform.Alerting.Tests;
 /// <summary>From an alert's change to the notifications that follow from it, on a real database and a clock of the test's own. Each test has a realm.</summary>
 public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWorld>
 {
-    private const string Grouped = """
-        route: {receiver: team, group_by: [alertname], group_wait: 30s, group_interval: 5m, repeat_interval: 4h}
-        receivers: [{name: team, channels: [webhook]}]
-        """;
-
     private static CancellationToken Ct => TestContext.Current.CancellationToken;
 
     [Fact]
@@ -67,7 +62,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     [Fact]
     public async Task Grouped_alerts_wait_fold_in_and_are_repeated_by_the_clock()
     {
-        await world.RouteAsync("grouped", Grouped);
+        await world.RouteAsync("grouped", GroupingWorld.Grouped);
         var a = await world.FireAsync("grouped", "Down", Severity.High, ("host", "a"));
         await world.FlushAsync();
         world.Clock.Advance(TimeSpan.FromSeconds(20));
@@ -98,7 +93,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     [Fact]
     public async Task What_cannot_be_read_stands_in_nobodys_way()
     {
-        await world.RouteAsync("odd", Grouped);
+        await world.RouteAsync("odd", GroupingWorld.Grouped);
         var silence = await world.SilenceAsync("odd", TimeSpan.FromHours(1), "host=\"a\"");
         // As they could be stored once.
         string[] matchers = ["a,b=\"x\""];
@@ -226,7 +221,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     [Fact]
     public async Task An_alert_inhibits_others_while_it_fires_whichever_comes_first()
     {
-        await world.RouteAsync("inhibit", Grouped + """
+        await world.RouteAsync("inhibit", GroupingWorld.Grouped + """
 
             inhibit_rules: [{source_matchers: ['severity="critical"'], target_matchers: ['severity=~"medium|low"'], equal: [cluster]}]
             """);
@@ -255,7 +250,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     [Fact]
     public async Task A_parent_that_fires_suppresses_its_children_and_says_so()
     {
-        await world.RouteAsync("parent", Grouped + """
+        await world.RouteAsync("parent", GroupingWorld.Grouped + """
 
             dependencies: [{name: shops need the database, parent_matchers: ['alertname="DatabaseDown"'], child_matchers: ['service="shop"'], equal: [region]}]
             """);
@@ -297,7 +292,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     [Fact]
     public async Task A_changed_tree_routes_what_is_open_again_and_whoever_was_told_hears_of_the_end()
     {
-        await world.RouteAsync("moved", Grouped.Replace("30s", "0s", StringComparison.Ordinal));
+        await world.RouteAsync("moved", GroupingWorld.Grouped.Replace("30s", "0s", StringComparison.Ordinal));
         var id = await world.FireAsync("moved", "Down");
         await world.FlushAsync();
         await world.ToldAsync("moved");
@@ -367,7 +362,7 @@ public sealed class FlusherTests(GroupingWorld world) : IClassFixture<GroupingWo
     [Fact]
     public async Task A_large_group_is_listed_in_part_and_counted_whole()
     {
-        await world.RouteAsync("large", Grouped.Replace("30s", "0s", StringComparison.Ordinal));
+        await world.RouteAsync("large", GroupingWorld.Grouped.Replace("30s", "0s", StringComparison.Ordinal));
         await world.InTransactionAsync(async tx =>
         {
             for (var i = 0; i < 130; i++)

@@ -23,6 +23,12 @@ namespace Platform.Alerting.Tests;
 /// <summary>A migrated database of its own and the parts of Alerting on a clock that tests move. No process runs: tests call the loops.</summary>
 public sealed class GroupingWorld : IAsyncLifetime
 {
+    /// <summary>A routing that gathers alerts of one name, and tells them over the channel of the settings.</summary>
+    public const string Grouped = """
+        route: {receiver: team, group_by: [alertname], group_wait: 30s, group_interval: 5m, repeat_interval: 4h}
+        receivers: [{name: team, channels: [webhook]}]
+        """;
+
     public TestClock Clock { get; } = new(new DateTimeOffset(2026, 3, 2, 12, 0, 0, TimeSpan.Zero));
 
     public NpgsqlDataSource Db { get; private set; } = null!;
