@@ -38,9 +38,17 @@ public sealed class PlatformFixture : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
-        Admin.Dispose();
-        await Platform.DisposeAsync();
-        await Pages.DisposeAsync();
+        // When the start failed, some of it is not there; a fault of the end would hide the reason.
+        Admin?.Dispose();
+        if (Platform is not null)
+        {
+            await Platform.DisposeAsync();
+        }
+
+        if (Pages is not null)
+        {
+            await Pages.DisposeAsync();
+        }
     }
 }
 
