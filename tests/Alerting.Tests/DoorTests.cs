@@ -126,6 +126,29 @@ public sealed class DoorTests(AlertingWorld world) : IClassFixture<AlertingWorld
     }
 
     [Fact]
+    public async Task However_many_alerts_are_open_each_is_listed_once_in_the_order_of_the_label_sets()
+    {
+        const int each = 1_001;
+        // As they are once they were told. The platform's own may have the labels of a pushed one.
+        await world.Db.ExecuteAsync($"""
+            insert into alerts (id, realm, fingerprint, group_key, name, severity, source, state, labels, group_labels, annotations, event_tags, starts_at, fired_at, why)
+            select gen_random_uuid(), realm, left(md5(n::text), 16), realm || '/' || n, 'Crowd', 'low', source, 'firing', jsonb_build_object('alertname', 'Crowd', 'n', n::text), v.empty, v.empty, v.empty, now(), now(), v.empty
+            from generate_series(1, {each}) n, (select *, jsonb_build_object() as empty from (values ('crowd', 'api'), ('crowd', 'query'), ('crowd-too', 'api')) r (realm, source)) v
+            """, Ct);
+        using var moderator = world.Client(Role.Moderator, "crowd");
+        using var all = world.Client(Role.Admin, Realm.All);
+
+        var own = (await ListAsync("", moderator)).Select(alert => alert.GetProperty("fingerprint").GetString()!).ToList();
+        Assert.Equal(2 * each, own.Count);
+        Assert.Equal(own.Order(StringComparer.Ordinal), own);
+        Assert.All(own.CountBy(fingerprint => fingerprint), one => Assert.Equal(2, one.Value));
+        Assert.Equal(3 * each, (await ListAsync("filter=alertname%3DCrowd", all)).Count);
+        using var answer = await moderator.GetAsync(new Uri($"{Pushed}/groups", UriKind.Relative), Ct);
+        Assert.Equal(2 * each, (await answer.Content.ReadFromJsonAsync<JsonElement>(Ct)).EnumerateArray().Sum(group => group.GetProperty("alerts").GetArrayLength()));
+        await world.Db.ExecuteAsync($"delete from alerts where name = 'Crowd'", Ct);
+    }
+
+    [Fact]
     public async Task A_changed_silence_goes_on_or_ends_and_begins_anew_and_is_found_and_sorted_as_in_Alertmanager()
     {
         using var moderator = world.Client(Role.Moderator, "hushes");

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Npgsql;
 using Platform.Alerting.Canaries;
@@ -23,6 +24,8 @@ public sealed record AlertFilter(string? Realm, AlertState? State, bool OpenOnly
 /// </summary>
 public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
 {
+    private const int OpenAtOnce = 1_000;
+
     private static Sql Columns => $"""
         id, realm, fingerprint, group_key, rule_id, name, severity, source, state, labels::text, group_labels::text, annotations::text, event_tags::text,
         value, threshold, starts_at, fired_at, ends_at, acknowledged_by, acknowledged_at, acknowledge_reason, resolved_by, resolved_at, resolve_reason, why::text,
@@ -190,6 +193,30 @@ public sealed class AlertStore(NpgsqlDataSource db, AlertingMetrics metrics)
         where = filter.To is { } to ? $"{where} and starts_at < {to}" : where;
         where = after is { } place ? $"{where} and (fired_at, id) < ({place.At}, {place.Id})" : where;
         return db.QueryAsync($"select {Columns} from alerts where {where} order by fired_at desc, id desc limit {limit}", Read, ct);
+    }
+
+    /// <summary>
+    /// Every open alert, realm by realm in the order of the label sets. Read some at a time, so that neither memory nor a connection is held
+    /// for all of them: one that begins or ends meanwhile may be among them or not.
+    /// </summary>
+    /// <param name="realm">Null for all.</param>
+    public async IAsyncEnumerable<Alert> OpenAsync(string? realm, [EnumeratorCancellation] CancellationToken ct)
+    {
+        var (lastRealm, lastFingerprint, lastPushed) = ("", "", false);
+        List<Alert> some;
+        do
+        {
+            // In terms of the index of open alerts: each time begins where the one before ended.
+            Sql where = $"realm <> {Canary.Realm} and (realm, fingerprint, (source = 'api')) > ({lastRealm}, {lastFingerprint}, {lastPushed})";
+            where = realm is not null ? $"realm = {realm} and (fingerprint, (source = 'api')) > ({lastFingerprint}, {lastPushed})" : where;
+            some = await db.QueryAsync($"select {Columns} from alerts where {where} and state <> 'resolved' order by realm, fingerprint, (source = 'api') limit {OpenAtOnce}", Read, ct);
+            foreach (var alert in some)
+            {
+                yield return alert;
+                (lastRealm, lastFingerprint, lastPushed) = (alert.Realm, alert.Fingerprint, alert.Source == AlertSource.Api);
+            }
+        }
+        while (some.Count == OpenAtOnce);
     }
 
     public async Task<AlertCounts> CountAsync(string? realm, CancellationToken ct)

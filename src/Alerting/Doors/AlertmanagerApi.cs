@@ -16,7 +16,9 @@ public static class AlertmanagerApi
 {
     internal const string Prefix = "/alertmanager";
 
-    private const int MostListed = 50_000;
+    // Groups are answered whole, so all of their alerts are in memory at once.
+    private const int MostGrouped = 50_000;
+
     private const int MostFilters = 100;
     private const int LongestFilter = 1_000;
 
@@ -97,7 +99,7 @@ public static class AlertmanagerApi
         }
 
         var now = clock.GetUtcNow();
-        var found = (await RoutedAsync(caller, alerts, await routing.TableAsync(ct), ct))
+        var found = OpenAsync(caller, alerts, await routing.TableAsync(ct), ct)
             .Where(one => Takes(one.Alert, Flag(active, true), Flag(silenced, true), Flag(inhibited, true)) && one.Labels.Matches(matchers) && one.Routes.Any(route => IsFor(wanted, route.Receiver)));
         return Results.Json(found.Select(one => Show(one, one.MutedBy(), isMuted: false, options, now)), Json);
     }
@@ -113,8 +115,8 @@ public static class AlertmanagerApi
 
         var now = clock.GetUtcNow();
         var table = await routing.TableAsync(ct);
-        var groups = (await RoutedAsync(caller, alerts, table, ct))
-            .Where(one => Takes(one.Alert, Flag(active, true), Flag(silenced, true), Flag(inhibited, true)) && one.Labels.Matches(matchers))
+        var open = OpenAsync(caller, alerts, table, ct).Where(one => Takes(one.Alert, Flag(active, true), Flag(silenced, true), Flag(inhibited, true)) && one.Labels.Matches(matchers));
+        var groups = (await open.Take(MostGrouped).ToListAsync(ct))
             .SelectMany(one => one.Routes.Where(route => IsFor(wanted, route.Receiver)).Select(route => (
                 route.Receiver, Labels: route.GroupLabels(one.Labels), One: one,
                 MutedBy: Muting.MutedBy(route.MuteTimeIntervals, route.ActiveTimeIntervals, table.For(one.Alert.Realm).Config.TimeIntervals, now))))
@@ -151,15 +153,12 @@ public static class AlertmanagerApi
         public IReadOnlyList<string> MutedBy() => [.. (Alert.SuppressedBy ?? []).Where(each => each.Kind == SuppressionKind.MuteInterval).Select(each => each.Name).Distinct()];
     }
 
-    private static async Task<IReadOnlyList<Routed>> RoutedAsync(Caller caller, AlertStore alerts, RoutingTable table, CancellationToken ct)
-    {
-        var open = await alerts.ListAsync(new AlertFilter(caller.RealmFilter, null, OpenOnly: true, Suppressed: false, null, null, null, null), null, MostListed, ct);
-        return [.. open.OrderBy(alert => alert.Fingerprint, StringComparer.Ordinal).Select(alert =>
+    private static IAsyncEnumerable<Routed> OpenAsync(Caller caller, AlertStore alerts, RoutingTable table, CancellationToken ct) =>
+        alerts.OpenAsync(caller.RealmFilter, ct).Select(alert =>
         {
             var labels = LabelSet.Of(alert.Labels);
             return new Routed(alert, labels, Routing.Routing.Match(table.For(alert.Realm).Config.Route, labels));
-        })];
-    }
+        });
 
     private static bool Takes(Alert alert, bool active, bool silenced, bool inhibited)
     {
