@@ -149,6 +149,9 @@ public sealed record Caller(string Subject, Role Role, string Realm, Scopes Scop
     /// <summary>Whether data of <paramref name="realm"/> is in reach; null (no particular realm) always is.</summary>
     public bool Reaches(string? realm) => SeesAllRealms || realm is null || realm == Realm;
 
+    /// <summary>The query parameter with which any request names a realm.</summary>
+    internal const string RealmParameter = "realm";
+
     public IEnumerable<Claim> ToClaims() =>
     [
         new(SubjectClaim, Subject),
@@ -168,7 +171,7 @@ public sealed record Caller(string Subject, Role Role, string Realm, Scopes Scop
 
     /// <summary>The realm that a request names, or null.</summary>
     internal static string? NamedRealm(HttpContext context) =>
-        context.Request.Query.TryGetValue("realm", out var named) && !string.IsNullOrEmpty(named) ? named.ToString() : null;
+        context.Request.Query.TryGetValue(RealmParameter, out var named) && !string.IsNullOrEmpty(named) ? named.ToString() : null;
 
     /// <summary>Lets an endpoint take <c>Caller caller</c> as a parameter.</summary>
     public static ValueTask<Caller> BindAsync(HttpContext context)

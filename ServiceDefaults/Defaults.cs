@@ -87,6 +87,7 @@ public static class Defaults
         app.UseAuthentication();
         edge?.Identified(app);
         app.UseAuthorization();
+        app.UseMiddleware<QueryNames>();
 
         app.MapDefaultHealthChecks();
         if (edge is null)

@@ -61,6 +61,10 @@ internal static class Problems
         return bracket < 0 ? WireJson.Name(part) : WireJson.Name(part[..bracket]) + part[bracket..];
     }));
 
+    /// <summary><c>a, b and c</c>.</summary>
+    internal static string Listed(IReadOnlyList<string> words, string last) =>
+        words.Count < 2 ? string.Concat(words) : $"{string.Join(", ", words.SkipLast(1))} {last} {words[^1]}";
+
     private static string? Hint(HttpContext context) => context.Response.StatusCode switch
     {
         StatusCodes.Status401Unauthorized => "The request carries no valid credential. Send \"Authorization: Bearer <key>\".",

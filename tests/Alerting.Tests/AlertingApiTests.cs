@@ -148,6 +148,24 @@ public sealed class AlertingApiTests(AlertingWorld world) : IClassFixture<Alerti
         Assert.Equal(HttpStatusCode.Unauthorized, await StatusAsync(nobody, new HttpMethod(method), path));
     }
 
+    [Theory]
+    [InlineData("GET", "api/v1/monitoring/alerts?stat=open", "\"stat\" is not known at this address; state is probably meant. Known here are state, severity, name, from, to, cursor, limit and realm.")]
+    [InlineData("GET", "api/v1/monitoring/notifications?alert=x", "\"alert\" is not known at this address; alert_id is probably meant.")]
+    [InlineData("GET", "api/v1/monitoring/on-call/users?lmit=1", "\"lmit\" is not known at this address; limit is probably meant. Known here are cursor, limit and realm.")]
+    [InlineData("POST", "api/v1/monitoring/rule-groups?dry_run=true", "\"dry_run\" is not known at this address. Known here is realm only.")]
+    [InlineData("PUT", "api/v1/monitoring/routing?vresion=1", "\"vresion\" is not known at this address; version is probably meant. Known here are version and realm.")]
+    [InlineData("GET", "alertmanager/api/v2/alerts?stat=open", null)]
+    [InlineData("GET", "prometheus/api/v1/rules?stat=open", null)]
+    [InlineData("GET", "api/v1/monitoring/alerts?State=open&REALM=default", null)]
+    public async Task A_misspelt_parameter_is_refused_except_where_other_systems_protocols_are_spoken(string method, string path, string? sentence)
+    {
+        using var admin = world.Client(Role.Admin);
+        using var answer = await admin.SendAsync(new HttpRequestMessage(new HttpMethod(method), new Uri(path, UriKind.Relative)), Ct);
+
+        Assert.Equal(sentence is null ? HttpStatusCode.OK : HttpStatusCode.BadRequest, answer.StatusCode);
+        Assert.StartsWith(sentence ?? "", sentence is null ? "" : (await answer.Content.ReadFromJsonAsync<JsonElement>(Ct)).GetProperty("detail").GetString(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Another_realm_neither_sees_nor_touches()
     {

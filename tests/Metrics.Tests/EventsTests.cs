@@ -156,6 +156,21 @@ public sealed class EventsTests(MetricsFixture fixture) : IClassFixture<MetricsF
         Assert.Equal(5, (await ListAsync(client, "?limit=10&offset=20")).Count);
     }
 
+    [Theory]
+    [InlineData("events?event_typ=log", "\"event_typ\" is not known at this address; event_type is probably meant. Known here are event_type, source, level, start_time, end_time, order, limit, offset, cursor, realm and tags.NAME.")]
+    [InlineData("events?tag.user_id=42", "\"tag.user_id\" is not known at this address; tags.NAME is probably meant.")]
+    [InlineData("events?start=2026-01-01Z", "\"start\" is not known at this address; start_time is probably meant.")]
+    [InlineData("metrics?nmae=up&labels.a=1", "\"nmae\" is not known at this address; name is probably meant. Known here are name, start_time, end_time, order, limit, cursor, realm and labels.NAME.")]
+    [InlineData("stats?relm=default", "\"relm\" is not known at this address; realm is probably meant. Known here is realm only.")]
+    public async Task A_misspelt_parameter_is_refused(string path, string sentence)
+    {
+        using var client = await fixture.World.ClientAsync(fixture.Metrics);
+        using var answer = await client.GetAsync($"api/v1/monitoring/{path}", Ct);
+
+        Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+        Assert.StartsWith(sentence, (await answer.Content.ReadFromJsonAsync<JsonElement>(Ct)).GetProperty("detail").GetString(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Realms_do_not_see_each_other()
     {

@@ -100,13 +100,14 @@ public static class RuleGroupsApi
     /// transaction. Nothing happens to groups that it does not name.
     /// </summary>
     private static async Task<IResult> CreateAsync(
-        HttpRequest request, Caller caller, RuleGroupChanges changes, Flusher flusher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct)
+        HttpRequest request, Caller caller, RuleGroupChanges changes, Flusher flusher, RuleGroupOptions options, NpgsqlDataSource db, TimeProvider clock, CancellationToken ct,
+        string? realm = null)
     {
         var faults = new List<RuleFault>();
         var isYaml = request.ContentType?.Contains("yaml", StringComparison.OrdinalIgnoreCase) == true;
         var texts = isYaml ? RuleFile.Parse(await BodyAsync(request, ct), faults) : [await JsonAsync(request, ct)];
         // ?realm=* is meant: these rules read all realms.
-        var realm = texts.FirstOrDefault()?.Realm ?? (request.Query["realm"] == Realm.All ? Realm.All : caller.RealmOfNewData);
+        realm = texts.FirstOrDefault()?.Realm ?? (realm == Realm.All ? Realm.All : caller.RealmOfNewData);
         if (!caller.Reaches(realm))
         {
             return Access.ForeignRealm();

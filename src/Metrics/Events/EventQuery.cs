@@ -1,8 +1,21 @@
 using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
+using Microsoft.AspNetCore.Mvc;
 
 namespace Platform.Metrics.Events;
+
+/// <summary>The parameters of <c>GET …/events</c> as they were written, besides the tags.</summary>
+public sealed record EventQueryText(
+    [FromQuery(Name = "event_type")] string? EventType,
+    [FromQuery(Name = "source")] string? Source,
+    [FromQuery(Name = "level")] string? Level,
+    [FromQuery(Name = "start_time")] string? StartTime,
+    [FromQuery(Name = "end_time")] string? EndTime,
+    [FromQuery(Name = "order")] string? Order,
+    [FromQuery(Name = "limit")] string? Limit,
+    [FromQuery(Name = "offset")] string? Offset,
+    [FromQuery(Name = "cursor")] string? Cursor);
 
 /// <summary>What <c>GET …/events</c> was asked for, checked.</summary>
 /// <param name="Realm">The one realm to read, or null for all.</param>
@@ -25,55 +38,49 @@ public sealed record EventQuery(
     private const int MostOffset = 100_000;
     private const int MostTags = 16;
 
-    public static (EventQuery? Query, Dictionary<string, string[]> Errors) Parse(IQueryCollection query, string? realm)
+    /// <summary>How parameters begin that ask for tags: <c>tags.user_id=42</c>.</summary>
+    public const string TagPrefix = "tags.";
+
+    /// <param name="query">Where the tags are.</param>
+    public static (EventQuery? Query, Dictionary<string, string[]> Errors) Parse(EventQueryText asked, IQueryCollection query, string? realm)
     {
         var errors = new Dictionary<string, string[]>();
-        var tags = new List<KeyValuePair<string, string>>();
-        foreach (var (name, value) in query)
-        {
-            if (name.StartsWith("tags.", StringComparison.Ordinal) && name.Length > 5)
-            {
-                tags.Add(new(name[5..], value.ToString()));
-            }
-            else if (name is not ("event_type" or "source" or "level" or "start_time" or "end_time" or "limit" or "offset" or "cursor" or "order" or "realm"))
-            {
-                errors[name] = ["Unknown parameter. Known are event_type, source, level, start_time, end_time, tags.<name>, order, limit, offset, cursor and realm."];
-            }
-        }
-
+        var tags = query.Where(one => one.Key.StartsWith(TagPrefix, StringComparison.OrdinalIgnoreCase))
+            .Select(one => KeyValuePair.Create(one.Key[TagPrefix.Length..], one.Value.ToString())).ToList();
         if (tags.Count > MostTags)
         {
             errors["tags"] = [$"At most {MostTags} tag filters."];
         }
 
-        var eventType = Text("event_type");
+        var eventType = Text(asked.EventType);
         if (eventType is not (null or "log" or "metric" or "trace" or "alert"))
         {
             errors["event_type"] = [$"'{eventType}' is no event type; it is one of log, metric, trace, alert."];
         }
 
-        var order = Text("order");
+        var order = Text(asked.Order);
         if (order is not (null or "asc" or "desc"))
         {
             errors["order"] = ["Is asc or desc (the default: newest first)."];
         }
 
         EventCursor? after = null;
-        if (Text("cursor") is { } cursor && !EventCursor.TryParse(cursor, out after))
+        if (Text(asked.Cursor) is { } cursor && !EventCursor.TryParse(cursor, out after))
         {
             errors["cursor"] = ["Is not one that an earlier page returned as next_cursor."];
         }
 
         var parsed = new EventQuery(
-            realm, eventType, Text("source"), Text("level"), Time("start_time"), Time("end_time"), tags, order == "asc",
-            Number("limit", 100, 1, MostLimit), Number("offset", 0, 0, MostOffset), after);
+            realm, eventType, Text(asked.Source), Text(asked.Level), Time("start_time", asked.StartTime), Time("end_time", asked.EndTime), tags, order == "asc",
+            Number("limit", asked.Limit, 100, 1, MostLimit), Number("offset", asked.Offset, 0, 0, MostOffset), after);
         return errors.Count == 0 ? (parsed, errors) : (null, errors);
 
-        string? Text(string name) => query.TryGetValue(name, out var value) && value.ToString() is { Length: > 0 } text ? text : null;
+        // A parameter without a value asks for nothing.
+        static string? Text(string? written) => written is { Length: > 0 } ? written : null;
 
-        DateTimeOffset? Time(string name)
+        DateTimeOffset? Time(string name, string? written)
         {
-            if (Text(name) is not { } text)
+            if (Text(written) is not { } text)
             {
                 return null;
             }
@@ -87,9 +94,9 @@ public sealed record EventQuery(
             return null;
         }
 
-        int Number(string name, int fallback, int least, int most)
+        int Number(string name, string? written, int fallback, int least, int most)
         {
-            if (Text(name) is not { } text)
+            if (Text(written) is not { } text)
             {
                 return fallback;
             }

@@ -20,7 +20,7 @@ public static class EventsApi
             .RequireAuthorization(Access.Ingest)
             .Accepts<JsonElement>("application/json", "application/x-ndjson")
             .WithSummary("Send one event, an array of events, or NDJSON. 201 means committed.");
-        events.MapGet("/", ListAsync).RequireAuthorization(Access.UserRead).WithSummary("Find events by type, source, level, time and tags.");
+        events.MapGet("/", ListAsync).TakesQuery(EventQuery.TagPrefix).RequireAuthorization(Access.UserRead).WithSummary("Find events by type, source, level, time and tags.");
         app.MapGet("/internal/events/actions", CountActionsAsync).RequireAuthorization(Access.Service).ExcludeFromDescription();
         return app;
     }
@@ -121,9 +121,9 @@ public static class EventsApi
     }
 
     private static async Task<Results<Ok<Envelope<Page<EventRecord>>>, ValidationProblem>> ListAsync(
-        HttpRequest request, Caller caller, EventStore store, CancellationToken ct)
+        [AsParameters] EventQueryText asked, HttpRequest request, Caller caller, EventStore store, CancellationToken ct)
     {
-        var (query, errors) = EventQuery.Parse(request.Query, caller.RealmFilter);
+        var (query, errors) = EventQuery.Parse(asked, request.Query, caller.RealmFilter);
         if (query is null)
         {
             return TypedResults.ValidationProblem(errors);

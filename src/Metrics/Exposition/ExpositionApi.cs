@@ -32,7 +32,8 @@ public static class ExpositionApi
     {
         foreach (var path in (string[])["/api/v1/monitoring/metrics/prometheus", "/monitoring/metrics"])
         {
-            app.MapGet(path, GetAsync).WithTags("Exposition").RequireAuthorization(Access.UserRead)
+            // Whoever scrapes may have been told to send parameters.
+            app.MapGet(path, GetAsync).TakesQuery("").WithTags("Exposition").RequireAuthorization(Access.UserRead)
                 .Produces<string>(200, ExpositionText.Prometheus, ExpositionText.OpenMetrics)
                 .WithSummary("The platform's figures and the authentication counters in Prometheus' text format.");
         }

@@ -1,8 +1,18 @@
 using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
+using Microsoft.AspNetCore.Mvc;
 
 namespace Platform.Metrics.Intake;
+
+/// <summary>The parameters of <c>GET …/metrics</c> as they were written, besides the labels.</summary>
+internal sealed record MetricQueryText(
+    [FromQuery(Name = "name")] string? Name,
+    [FromQuery(Name = "start_time")] string? StartTime,
+    [FromQuery(Name = "end_time")] string? EndTime,
+    [FromQuery(Name = "order")] string? Order,
+    [FromQuery(Name = "limit")] string? Limit,
+    [FromQuery(Name = "cursor")] string? Cursor);
 
 /// <summary>What <c>GET …/metrics</c> was asked for, checked.</summary>
 /// <param name="Realm">The one realm to read, or null for all.</param>
@@ -16,58 +26,52 @@ internal sealed record MetricQuery(
     private const int MostLimit = 1000;
     private const int MostLabels = 16;
 
-    public static (MetricQuery? Query, Dictionary<string, string[]> Errors) Parse(IQueryCollection query, string? realm)
+    /// <summary>How parameters begin that ask for labels: <c>labels.method=GET</c>.</summary>
+    public const string LabelPrefix = "labels.";
+
+    /// <param name="query">Where the labels are.</param>
+    public static (MetricQuery? Query, Dictionary<string, string[]> Errors) Parse(MetricQueryText asked, IQueryCollection query, string? realm)
     {
         var errors = new Dictionary<string, string[]>();
-        var labels = new List<KeyValuePair<string, string>>();
-        foreach (var (name, value) in query)
-        {
-            if (name.StartsWith("labels.", StringComparison.Ordinal) && name.Length > "labels.".Length)
-            {
-                labels.Add(new(name["labels.".Length..], value.ToString()));
-            }
-            else if (name is not ("name" or "start_time" or "end_time" or "order" or "limit" or "cursor" or "realm"))
-            {
-                errors[name] = ["Unknown parameter. Known are name, labels.<name>, start_time, end_time, order, limit, cursor and realm."];
-            }
-        }
-
+        var labels = query.Where(one => one.Key.StartsWith(LabelPrefix, StringComparison.OrdinalIgnoreCase))
+            .Select(one => KeyValuePair.Create(one.Key[LabelPrefix.Length..], one.Value.ToString())).ToList();
         if (labels.Count > MostLabels)
         {
             errors["labels"] = [$"At most {MostLabels} label filters."];
         }
 
-        var order = Text("order");
+        var order = Text(asked.Order);
         if (order is not (null or "asc" or "desc"))
         {
             errors["order"] = ["Is asc or desc (the default: newest first)."];
         }
 
         MetricCursor? after = null;
-        if (Text("cursor") is { } cursor && !MetricCursor.TryParse(cursor, out after))
+        if (Text(asked.Cursor) is { } cursor && !MetricCursor.TryParse(cursor, out after))
         {
             errors["cursor"] = ["Is not one that an earlier page returned as next_cursor."];
         }
 
         var limit = 100;
-        if (Text("limit") is { } number && !(int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out limit) && limit is >= 1 and <= MostLimit))
+        if (Text(asked.Limit) is { } number && !(int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out limit) && limit is >= 1 and <= MostLimit))
         {
             errors["limit"] = [$"Is a whole number from 1 to {MostLimit}."];
         }
 
-        var (from, to) = (Time("start_time"), Time("end_time"));
+        var (from, to) = (Time("start_time", asked.StartTime), Time("end_time", asked.EndTime));
         if (from > to)
         {
             errors["end_time"] = ["Is before start_time."];
         }
 
-        return errors.Count == 0 ? (new MetricQuery(realm, Text("name"), labels, from, to, order == "asc", limit, after), errors) : (null, errors);
+        return errors.Count == 0 ? (new MetricQuery(realm, Text(asked.Name), labels, from, to, order == "asc", limit, after), errors) : (null, errors);
 
-        string? Text(string name) => query.TryGetValue(name, out var value) && value.ToString() is { Length: > 0 } text ? text : null;
+        // A parameter without a value asks for nothing.
+        static string? Text(string? written) => written is { Length: > 0 } ? written : null;
 
-        long? Time(string name)
+        long? Time(string name, string? written)
         {
-            if (Text(name) is not { } text)
+            if (Text(written) is not { } text)
             {
                 return null;
             }

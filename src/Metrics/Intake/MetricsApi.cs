@@ -26,7 +26,7 @@ internal static class MetricsApi
         metrics.MapPost("/", CreateAsync).RequireAuthorization(Access.Ingest)
             .Accepts<JsonElement>("application/json", "application/x-ndjson")
             .WithSummary("Send one metric, an array of metrics, or NDJSON. 201 means committed.");
-        metrics.MapGet("/", ListAsync).RequireAuthorization(Access.UserRead).WithSummary("Find samples by name, labels and time.");
+        metrics.MapGet("/", ListAsync).TakesQuery(MetricQuery.LabelPrefix).RequireAuthorization(Access.UserRead).WithSummary("Find samples by name, labels and time.");
     }
 
     private static async Task<Results<Created<Envelope<MetricsAccepted>>, ProblemHttpResult>> CreateAsync(
@@ -210,9 +210,9 @@ internal static class MetricsApi
     }
 
     private static async Task<Results<Ok<Envelope<Page<MetricRecord>>>, ValidationProblem, ProblemHttpResult>> ListAsync(
-        HttpRequest request, Caller caller, MetricList list, MetricOptions options, CancellationToken ct)
+        [AsParameters] MetricQueryText asked, HttpRequest request, Caller caller, MetricList list, MetricOptions options, CancellationToken ct)
     {
-        var (query, errors) = MetricQuery.Parse(request.Query, caller.RealmFilter);
+        var (query, errors) = MetricQuery.Parse(asked, request.Query, caller.RealmFilter);
         if (query is null)
         {
             return TypedResults.ValidationProblem(errors);
