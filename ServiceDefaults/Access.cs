@@ -69,7 +69,7 @@ public static class Access
     public const string Service = "service";
 
     /// <summary>What holds where no policy is named: an endpoint that forgot is for admins, and a path without an endpoint says 404 or 405 to every known caller.</summary>
-    private const string Unnamed = "unnamed";
+    internal const string Unnamed = "unnamed";
 
     internal static AuthorizationBuilder AddAccessPolicies(this AuthorizationBuilder builder)
     {
@@ -100,9 +100,15 @@ public static class Access
         _ => false,
     };
 
-    /// <summary>403 for a thing that exists in a realm the caller does not reach.</summary>
-    public static ProblemHttpResult ForeignRealm() =>
-        TypedResults.Problem("The credential does not reach the realm of this resource.", statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
+    /// <summary>403 for a thing that is there, in a realm that the caller does not reach. Which realm is not told, unless it is that of all.</summary>
+    public static ProblemHttpResult ForeignRealm(Caller caller, string realm) =>
+        Forbidden($"Missing: {(realm == Realm.All ? "the realm \"*\" (all realms)" : "another realm")}, to which this belongs. The request reaches the realm \"{caller.Realm}\" only.");
+
+    /// <summary>403 for a request that names, in its body, a realm that the caller does not reach.</summary>
+    public static ProblemHttpResult RealmOutOfReach(Caller caller, string named) =>
+        Forbidden($"Missing: {Refusal.OfRealm(named)}, which the body names. The request reaches the realm \"{caller.Realm}\" only.");
+
+    private static ProblemHttpResult Forbidden(string detail) => TypedResults.Problem(detail, statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
 }
 
 /// <param name="Policy">One of the names in <see cref="Access"/>.</param>
@@ -112,11 +118,21 @@ internal sealed class AccessHandler : AuthorizationHandler<AccessRequirement>
 {
     protected override Task HandleRequirementAsync(AuthorizationHandlerContext context, AccessRequirement requirement)
     {
-        if (Caller.From(context.User) is { } caller
-            && Access.Allows(requirement.Policy, caller, context.Resource as HttpContext)
-            && (context.Resource is not HttpContext http || caller.Reaches(Caller.NamedRealm(http))))
+        if (Caller.From(context.User) is not { } caller)
+        {
+            return Task.CompletedTask;
+        }
+
+        var http = context.Resource as HttpContext;
+        var named = http is null ? null : Caller.NamedRealm(http);
+        var allowed = Access.Allows(requirement.Policy, caller, http);
+        if (allowed && caller.Reaches(named))
         {
             context.Succeed(requirement);
+        }
+        else
+        {
+            http?.Features.Set(Refusal.Of(allowed ? null : requirement.Policy, caller, named));
         }
 
         return Task.CompletedTask;
@@ -133,6 +149,9 @@ public sealed record Caller(string Subject, Role Role, string Realm, Scopes Scop
     public const string RealmClaim = "realm";
     public const string ScopeClaim = "scope";
 
+    /// <summary>The query parameter with which any request names a realm.</summary>
+    internal const string RealmParameter = "realm";
+
     /// <summary>Address of the client as the gateway saw it, or null for a call inside the platform.</summary>
     public string? Address { get; init; }
 
@@ -148,9 +167,6 @@ public sealed record Caller(string Subject, Role Role, string Realm, Scopes Scop
 
     /// <summary>Whether data of <paramref name="realm"/> is in reach; null (no particular realm) always is.</summary>
     public bool Reaches(string? realm) => SeesAllRealms || realm is null || realm == Realm;
-
-    /// <summary>The query parameter with which any request names a realm.</summary>
-    internal const string RealmParameter = "realm";
 
     public IEnumerable<Claim> ToClaims() =>
     [

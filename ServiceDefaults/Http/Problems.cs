@@ -68,7 +68,7 @@ internal static class Problems
     private static string? Hint(HttpContext context) => context.Response.StatusCode switch
     {
         StatusCodes.Status401Unauthorized => "The request carries no valid credential. Send \"Authorization: Bearer <key>\".",
-        StatusCodes.Status403Forbidden => "The credential is valid, but its role, scope or realm does not reach this.",
+        StatusCodes.Status403Forbidden => context.Features.Get<Refusal>()?.Detail ?? "The credential is valid, but its role, scope or realm does not reach this.",
         StatusCodes.Status404NotFound => $"Nothing is at {context.Request.Path}.",
         StatusCodes.Status405MethodNotAllowed => $"{context.Request.Method} is not possible here. Allowed: {context.Response.Headers.Allow}.",
         StatusCodes.Status415UnsupportedMediaType => $"The body's type {context.Request.ContentType ?? "is not given and"} is not understood here. Send application/json.",

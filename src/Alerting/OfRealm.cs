@@ -25,7 +25,7 @@ public static class Changing
 
         if (!caller.Reaches(found.Realm))
         {
-            (thing, refusal) = (null, Access.ForeignRealm());
+            (thing, refusal) = (null, Access.ForeignRealm(caller, found.Realm));
             return false;
         }
 

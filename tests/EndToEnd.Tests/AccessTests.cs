@@ -216,12 +216,17 @@ public sealed class AccessTests(PlatformFixture fixture)
         {
             foreach (var (name, client) in clients)
             {
-                var (status, _) = await CallAsync(client, method, path);
+                var (status, said) = await CallAsync(client, method, path);
                 var isIn = status is not (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden);
                 var expected = Reach[word].Contains(name) ? isIn : status == (name == "anonymous" ? HttpStatusCode.Unauthorized : HttpStatusCode.Forbidden);
                 if (!expected || ((int)status >= 500 && !IsHealthWord(path)))
                 {
                     wrong.Add($"{method} {path} as {name}: {(int)status}");
+                }
+
+                if (status == HttpStatusCode.Forbidden && !(said.StartsWith("Missing: the ", StringComparison.Ordinal) && said.Contains("the realm \"home\"", StringComparison.Ordinal)))
+                {
+                    wrong.Add($"{method} {path} as {name} does not say what is missing: {said}");
                 }
             }
         }
@@ -242,10 +247,10 @@ public sealed class AccessTests(PlatformFixture fixture)
         {
             foreach (var client in (GatewayClient[])[ingest, moderator, admin, auditor])
             {
-                var (status, _) = await CallAsync(client, method, path, "?realm=home");
-                if (status != HttpStatusCode.Forbidden)
+                var (status, said) = await CallAsync(client, method, path, "?realm=home");
+                if (status != HttpStatusCode.Forbidden || !said.Contains("the realm \"home\". The credential has the role", StringComparison.Ordinal) || !said.EndsWith("and the realm \"abroad\".", StringComparison.Ordinal))
                 {
-                    wrong.Add($"{method} {path}?realm=home ({word}): {(int)status}");
+                    wrong.Add($"{method} {path}?realm=home ({word}): {(int)status} {said}");
                 }
             }
         }

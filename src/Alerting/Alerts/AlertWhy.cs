@@ -38,7 +38,7 @@ public static class AlertWhyApi
         }
 
         return !caller.Reaches(alert.Realm)
-            ? Access.ForeignRealm()
+            ? Access.ForeignRealm(caller, alert.Realm)
             : TypedResults.Ok(Envelope.Of(new AlertWhy(
                 alert, await alerts.LogOfAsync(id, MostEntries, ct), await alerts.PlacesOfAsync(id, ct), (await notifications.ListAsync(new NotificationFilter(null, Alert: id), null, MostNotifications, ct)).Items)));
     }

@@ -115,7 +115,7 @@ public static class AlertsApi
 
     private static async Task<Results<Ok<Envelope<Alert>>, NotFound, ProblemHttpResult>> FindAsync(Guid id, Caller caller, AlertStore alerts, CancellationToken ct) =>
         await alerts.FindAsync(id, ct) is not { } alert ? TypedResults.NotFound()
-        : !caller.Reaches(alert.Realm) ? Access.ForeignRealm()
+        : !caller.Reaches(alert.Realm) ? Access.ForeignRealm(caller, alert.Realm)
         : TypedResults.Ok(Envelope.Of(alert));
 
     /// <summary>201 for a new alert; 200 with the open one when the same label set is open already, so that a repeated request tells nobody twice.</summary>

@@ -84,7 +84,7 @@ public static class ChannelsApi
 
         if (channel.Realm != Realm.All && !caller.Reaches(channel.Realm))
         {
-            return Access.ForeignRealm();
+            return Access.ForeignRealm(caller, channel.Realm);
         }
 
         var health = await channels.HealthAsync([channel], ct);
@@ -97,7 +97,7 @@ public static class ChannelsApi
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var now = clock.GetUtcNow();
@@ -205,7 +205,7 @@ public static class ChannelsApi
         // A channel of all realms reaches people outside of the caller's.
         if (!caller.Reaches(channel.Realm))
         {
-            return Access.ForeignRealm();
+            return Access.ForeignRealm(caller, channel.Realm);
         }
 
         var now = clock.GetUtcNow();

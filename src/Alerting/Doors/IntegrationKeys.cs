@@ -57,7 +57,7 @@ public static class IntegrationKeysApi
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var faults = new Faults();

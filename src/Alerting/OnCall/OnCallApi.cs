@@ -95,7 +95,7 @@ public static class OnCallApi
 
     private static async Task<Results<Ok<Envelope<JsonObject>>, NotFound, ProblemHttpResult>> FindAsync(PlanKind kind, Guid id, Caller caller, OnCallStore store, CancellationToken ct) =>
         await store.FindAsync(kind, id, ct) is not { } plan ? TypedResults.NotFound()
-        : !MayRead(caller, plan) ? Access.ForeignRealm()
+        : !MayRead(caller, plan) ? Access.ForeignRealm(caller, plan.Realm)
         : TypedResults.Ok(Envelope.Of(Show(plan)));
 
     private static async Task<Results<Created<Envelope<JsonObject>>, ValidationProblem, ProblemHttpResult>> CreateAsync<TBody>(
@@ -105,7 +105,7 @@ public static class OnCallApi
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var faults = new Faults();
@@ -245,7 +245,7 @@ public static class OnCallApi
 
     private static async Task<Results<Ok<Envelope<Page<Escalation>>>, NotFound, ProblemHttpResult>> EscalationAsync(Guid id, Caller caller, EscalationStore escalations, Alerts.AlertStore alerts, CancellationToken ct) =>
         await alerts.FindAsync(id, ct) is not { } alert ? TypedResults.NotFound()
-        : !caller.Reaches(alert.Realm) ? Access.ForeignRealm()
+        : !caller.Reaches(alert.Realm) ? Access.ForeignRealm(caller, alert.Realm)
         : TypedResults.Ok(Envelope.Page<Escalation>(await escalations.OfAlertAsync(id, ct), null));
 
     private static async Task<Results<Ok<Envelope<ShiftList>>, NotFound, ValidationProblem, ProblemHttpResult>> ShiftsAsync(
@@ -258,7 +258,7 @@ public static class OnCallApi
 
         if (!MayRead(caller, plan))
         {
-            return Access.ForeignRealm();
+            return Access.ForeignRealm(caller, plan.Realm);
         }
 
         var start = from is null ? clock.GetUtcNow() : Alerts.QueryTime.Parse(from);
@@ -286,7 +286,7 @@ public static class OnCallApi
 
     private static async Task<Results<Ok<Envelope<Page<Override>>>, NotFound, ProblemHttpResult>> OverridesAsync(Guid id, Caller caller, OnCallStore store, TimeProvider clock, CancellationToken ct) =>
         await store.FindAsync(PlanKind.Schedule, id, ct) is not { } plan ? TypedResults.NotFound()
-        : !MayRead(caller, plan) ? Access.ForeignRealm()
+        : !MayRead(caller, plan) ? Access.ForeignRealm(caller, plan.Realm)
         : TypedResults.Ok(Envelope.Page<Override>((await store.OverridesAsync([id], clock.GetUtcNow(), DateTimeOffset.MaxValue, ct)).ConvertAll(one => one.Override), null));
 
     private static async Task<Results<Created<Envelope<Override>>, NotFound, ValidationProblem, ProblemHttpResult>> OverrideAsync(

@@ -36,7 +36,7 @@ public static class BacktestApi
         var realm = body.Realm ?? caller.Realm;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         if (body.Kind == "events")

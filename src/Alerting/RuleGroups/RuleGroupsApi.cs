@@ -91,7 +91,7 @@ public static class RuleGroupsApi
 
     private static async Task<IResult> FindAsync(Guid id, HttpRequest request, Caller caller, RuleGroupStore store, CancellationToken ct) =>
         await store.FindAsync(id, ct) is not { } group ? TypedResults.NotFound()
-        : group.Realm != Realm.All && !caller.Reaches(group.Realm) ? Access.ForeignRealm()
+        : group.Realm != Realm.All && !caller.Reaches(group.Realm) ? Access.ForeignRealm(caller, group.Realm)
         : WantsYaml(request) ? TypedResults.Text(RuleFile.Write([group]), Yaml)
         : TypedResults.Ok(Envelope.Of(Answer(group, (await store.RunsAsync([id], ct)).FirstOrDefault())));
 
@@ -110,7 +110,7 @@ public static class RuleGroupsApi
         realm = texts.FirstOrDefault()?.Realm ?? (realm == Realm.All ? Realm.All : caller.RealmOfNewData);
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var now = clock.GetUtcNow();

@@ -33,7 +33,7 @@ public static class SimpleRules
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var (simple, wrong) = Read(body);
@@ -58,7 +58,7 @@ public static class SimpleRules
 
     private static async Task<IResult> FindAsync(Guid id, Caller caller, Tools tools) =>
         await tools.Groups.FindOfRuleAsync(id, tools.Ct) is not { } group ? TypedResults.NotFound()
-        : group.Realm != Realm.All && !caller.Reaches(group.Realm) ? Access.ForeignRealm()
+        : group.Realm != Realm.All && !caller.Reaches(group.Realm) ? Access.ForeignRealm(caller, group.Realm)
         : TypedResults.Ok(Envelope.Of(SimpleRuleAnswer.Of(group, group.Rules.First(rule => rule.Id == id))));
 
     private static async Task<IResult> CreateAsync(SimpleRule simple, string realm, Caller caller, Tools tools)

@@ -62,7 +62,7 @@ public static class RulesApi
 
     private static async Task<Results<Ok<Envelope<Rule>>, NotFound, ProblemHttpResult>> FindAsync(Guid id, Caller caller, RuleStore rules, CancellationToken ct) =>
         await rules.FindAsync(id, ct) is not { } rule ? TypedResults.NotFound()
-        : rule.Realm != Realm.All && !caller.Reaches(rule.Realm) ? Access.ForeignRealm()
+        : rule.Realm != Realm.All && !caller.Reaches(rule.Realm) ? Access.ForeignRealm(caller, rule.Realm)
         : TypedResults.Ok(Envelope.Of(rule));
 
     private static async Task<Results<Created<Envelope<Rule>>, ValidationProblem, ProblemHttpResult>> CreateAsync(
@@ -71,7 +71,7 @@ public static class RulesApi
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var now = clock.GetUtcNow();
@@ -169,7 +169,7 @@ public static class RulesApi
     {
         if (!caller.SeesAllRealms)
         {
-            return Access.ForeignRealm();
+            return Access.ForeignRealm(caller, Realm.All);
         }
 
         var now = clock.GetUtcNow();

@@ -175,7 +175,7 @@ public static class SilencesApi
     private static async Task<Results<Ok<Envelope<SilenceView>>, NotFound, ProblemHttpResult>> FindAsync(
         Guid id, Caller caller, SilenceStore silences, TimeProvider clock, CancellationToken ct) =>
         await silences.FindAsync(id, ct) is not { } silence ? TypedResults.NotFound()
-        : silence.Realm != Realm.All && !caller.Reaches(silence.Realm) ? Access.ForeignRealm()
+        : silence.Realm != Realm.All && !caller.Reaches(silence.Realm) ? Access.ForeignRealm(caller, silence.Realm)
         : TypedResults.Ok(Envelope.Of(SilenceView.Of(silence, clock.GetUtcNow())));
 
     private static async Task<Results<Created<Envelope<SilenceView>>, ValidationProblem, ProblemHttpResult>> CreateAsync(
@@ -184,7 +184,7 @@ public static class SilencesApi
         var realm = body.Realm ?? caller.RealmOfNewData;
         if (!caller.Reaches(realm))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, realm);
         }
 
         var now = clock.GetUtcNow();
@@ -283,7 +283,7 @@ public static class SilencesApi
 
         if (body.Realm is { } named && !caller.Reaches(named))
         {
-            return Access.ForeignRealm();
+            return Access.RealmOutOfReach(caller, named);
         }
 
         var realm = body.Realm is { } one && one != Realm.All ? one : caller.RealmFilter;

@@ -113,7 +113,7 @@ public static class AuditApi
 
         if (!caller.Reaches(found.Record.Realm))
         {
-            return Access.ForeignRealm();
+            return Access.ForeignRealm(caller, found.Record.Realm);
         }
 
         await reads.RecordAsync(caller, "find", ct);

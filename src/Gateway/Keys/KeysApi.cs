@@ -115,7 +115,7 @@ public static class KeysApi
 
         if (!caller.Reaches(key.Realm))
         {
-            return Access.ForeignRealm();
+            return Access.ForeignRealm(caller, key.Realm);
         }
 
         var now = clock.GetUtcNow();

@@ -161,8 +161,8 @@ internal static class Visibility
 
     /// <summary>403 when the incident is in another realm, or another user's; null when it may be seen.</summary>
     public static ProblemHttpResult? IsRefused(this Caller caller, Incident incident) =>
-        !caller.Reaches(incident.Realm) ? Access.ForeignRealm()
+        !caller.Reaches(incident.Realm) ? Access.ForeignRealm(caller, incident.Realm)
         : caller.SeesAll() || incident.CreatedBy == caller.Subject || incident.AssignedTo == caller.Subject ? null
         : TypedResults.Problem(
-            "Users see the incidents that they opened or are assigned to. Ask a moderator to assign this one to you.", statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
+            "Missing: the role moderator or admin. Users see the incidents that they opened or are assigned to; ask a moderator to assign this one to you.", statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
 }
