@@ -10,7 +10,7 @@ namespace Platform.Alerting.RuleGroups;
 
 /// <summary>
 /// <c>/prometheus/api/v1/rules</c> and <c>/alerts</c> in Prometheus' shape (https://prometheus.io/docs/prometheus/latest/querying/api/#rules),
-/// as Grafana and others read them. Of groups of all realms, a caller of one realm sees the rules and its own alerts.
+/// as Grafana and others read them. Of groups of all realms, a caller of one realm sees the rules, whether they fail, and its own alerts.
 /// </summary>
 public static class PrometheusRulesApi
 {
@@ -82,7 +82,7 @@ public static class PrometheusRulesApi
         // Also where they are not shown: the state of a rule is that of its alerts.
         var ofRule = Reachable(await store.AlertsAsync(ids, ct), caller).ToLookup(alert => alert.RuleId);
         var runs = (await store.RunsAsync(ids, ct)).ToDictionary(run => run.GroupId);
-        var answer = page.Select(one => (one.Group, one.Rules, Run: runs.GetValueOrDefault(one.Group.Id))).Select(one => new
+        var answer = page.Select(one => (one.Group, one.Rules, Run: runs.GetValueOrDefault(one.Group.Id)?.For(caller, one.Group))).Select(one => new
         {
             name = one.Group.Name,
             file = FileOf(one.Group),

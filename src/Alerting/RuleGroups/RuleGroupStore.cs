@@ -12,7 +12,14 @@ namespace Platform.Alerting.RuleGroups;
 /// <param name="Errors">By rule, of those whose evaluation failed.</param>
 /// <param name="Values">Of active alerts, by rule and fingerprint; not of all where there are very many.</param>
 public sealed record RuleGroupRun(
-    Guid GroupId, DateTimeOffset? EvaluatedAt, TimeSpan Took, IReadOnlyDictionary<Guid, TimeSpan> RuleTimes, IReadOnlyDictionary<Guid, string> Errors, IReadOnlyDictionary<string, double> Values);
+    Guid GroupId, DateTimeOffset? EvaluatedAt, TimeSpan Took, IReadOnlyDictionary<Guid, TimeSpan> RuleTimes, IReadOnlyDictionary<Guid, string> Errors, IReadOnlyDictionary<string, double> Values)
+{
+    private const string NotShown = "The rule failed. Its group reads all realms, and so may the error name series of any: it is shown to callers of all realms.";
+
+    /// <summary>As <paramref name="caller"/> may see it: of a group of all realms, that a rule failed, but not the words of the error, unless the caller sees them all, too.</summary>
+    public RuleGroupRun For(Caller caller, RuleGroup group) =>
+        group.Realm != Realm.All || caller.SeesAllRealms ? this : this with { Errors = Errors.ToDictionary(error => error.Key, _ => NotShown) };
+}
 
 /// <param name="RuleId">Whose alert it is.</param>
 public sealed record StoredRuleAlert(Guid RuleId, string Fingerprint, ActiveAlert Alert);

@@ -14,12 +14,12 @@ namespace Platform.Alerting.RuleGroups;
 
 /// <summary>A group as the API answers it.</summary>
 /// <param name="File">The rule file that it comes from; empty for one made here. A group of a file is changed in its file.</param>
-/// <param name="Errors">Of rules whose last evaluation failed, by the rule's id.</param>
+/// <param name="Errors">Of rules whose last evaluation failed, by the rule's id. Of a group of all realms, the words are for callers of all realms.</param>
 public sealed record RuleGroupAnswer(
     Guid Id, string Realm, string File, string Name, string? Interval, int Limit, string? QueryOffset, IReadOnlyDictionary<string, string> Labels, IReadOnlyList<RuleText> Rules,
     DateTimeOffset? LastEvaluation, IReadOnlyDictionary<Guid, string> Errors, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, int Version);
 
-/// <param name="Files">The rule files that were seen, with what is wrong with them.</param>
+/// <param name="Files">The rule files that were seen, with what is wrong with them; none for a caller who does not reach the realm of their groups.</param>
 public sealed record RuleGroupList(IReadOnlyList<RuleGroupAnswer> Items, string? NextCursor, IReadOnlyList<RuleFileState> Files);
 
 /// <summary>Rule groups: in JSON one at a time, in Prometheus' YAML as whole files. What is wrong is answered 400 with every place, and nothing is stored.</summary>
@@ -75,7 +75,7 @@ public static class RuleGroupsApi
     }
 
     /// <summary>All groups in reach: JSON, or a rule file for Prometheus when YAML is accepted (<c>Accept: application/yaml</c>, <c>?format=yaml</c>).</summary>
-    private static async Task<IResult> ListAsync(HttpRequest request, Caller caller, RuleGroupStore store, CancellationToken ct, string? format = null, string? name = null, string? file = null)
+    private static async Task<IResult> ListAsync(HttpRequest request, Caller caller, RuleGroupStore store, RuleGroupOptions options, CancellationToken ct, string? format = null, string? name = null, string? file = null)
     {
         var groups = (await store.ListAsync(caller.RealmFilter, ct)).Where(group => (name is null || group.Name == name) && (file is null || group.File == file)).ToList();
         if (format == "yaml" || (format is null && WantsYaml(request)))
@@ -86,14 +86,15 @@ public static class RuleGroupsApi
         }
 
         var runs = (await store.RunsAsync([.. groups.Select(group => group.Id)], ct)).ToDictionary(run => run.GroupId);
-        return TypedResults.Ok(Envelope.Of(new RuleGroupList([.. groups.Select(group => Answer(group, runs.GetValueOrDefault(group.Id)))], null, await store.FilesAsync(ct))));
+        return TypedResults.Ok(Envelope.Of(new RuleGroupList(
+            [.. groups.Select(group => Answer(group, runs.GetValueOrDefault(group.Id)?.For(caller, group)))], null, caller.Reaches(options.FilesRealm) ? await store.FilesAsync(ct) : [])));
     }
 
     private static async Task<IResult> FindAsync(Guid id, HttpRequest request, Caller caller, RuleGroupStore store, CancellationToken ct) =>
         await store.FindAsync(id, ct) is not { } group ? TypedResults.NotFound()
         : group.Realm != Realm.All && !caller.Reaches(group.Realm) ? Access.ForeignRealm(caller, group.Realm)
         : WantsYaml(request) ? TypedResults.Text(RuleFile.Write([group]), Yaml)
-        : TypedResults.Ok(Envelope.Of(Answer(group, (await store.RunsAsync([id], ct)).FirstOrDefault())));
+        : TypedResults.Ok(Envelope.Of(Answer(group, (await store.RunsAsync([id], ct)).FirstOrDefault()?.For(caller, group))));
 
     /// <summary>
     /// JSON: a new group. YAML: a rule file of Prometheus; each group of it is made, or replaces the one of its name, all in one

@@ -265,6 +265,7 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         await WriteAsync("groups: [{name: followed, rulez: []}]");
         var broken = await Eventually.GetAsync(async () => (await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups", realm: "*")).GetProperty("data").GetProperty("files").EnumerateArray()
             .FirstOrDefault(one => one.GetProperty("error").ValueKind == JsonValueKind.String) is { ValueKind: JsonValueKind.Object } found ? new Found(found) : null);
+        Assert.Empty((await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups")).GetProperty("data").GetProperty("files").EnumerateArray());
         var stays = (await world.AlertsAsync("Followed", "*"))[0].GetProperty("state").GetString();
         var group = (await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups?name=followed", realm: "*")).GetProperty("data").GetProperty("items")[0].GetProperty("id").GetGuid();
         await world.SendAsync(HttpMethod.Delete, $"api/v1/monitoring/rule-groups/{group}", expected: HttpStatusCode.Conflict, realm: "*");
@@ -315,6 +316,46 @@ public sealed class RuleGroupsTests(RulesWorld world) : IClassFixture<RulesWorld
         Assert.Equal("error", (await world.AlertsAsync("ManyToMany"))[0].GetProperty("labels").GetProperty("reason").GetString());
         Assert.Equal("no_data", (await world.AlertsAsync("NoSuchThing"))[0].GetProperty("labels").GetProperty("reason").GetString());
         Assert.Empty(await world.AlertsAsync("TooMany"));
+    }
+
+    [Fact]
+    public async Task The_error_of_a_rule_over_all_realms_is_for_callers_of_all_realms()
+    {
+        await world.SampleAsync("tenant-a", "secretive", 1, ("customer", "first"));
+        await world.SampleAsync("tenant-a", "secretive", 1, ("customer", "second"));
+        var groups = (await world.ImportAsync("""
+            groups:
+              - name: failing over all realms
+                interval: 1s
+                rules:
+                  - {alert: Secretive, expr: secretive * on () secretive}
+                  - {record: secretive_product, expr: secretive * on () secretive}
+                  - {alert: NotSecretive, expr: vector(0) > 0}
+            """, realm: "*")).GetProperty("data").GetProperty("items");
+        var id = groups[0].GetProperty("id").GetGuid();
+        await Eventually.TrueAsync(async () => (await ErrorsAsync("*")) is [{ } said, { }] && said.Contains("customer", StringComparison.Ordinal), because: "the rules have failed");
+
+        var (all, one) = (await ErrorsAsync("*"), await ErrorsAsync("default"));
+        var (group, item) = (await GroupAsync($"/{id}"), (await GroupAsync("?name=failing over all realms")).GetProperty("items")[0]);
+        var states = (await RulesAsync("default")).Select(rule => rule.GetProperty("health").GetString());
+
+        Assert.All(all, error => Assert.Contains("found duplicate series", error, StringComparison.Ordinal));
+        Assert.Equal(["err", "err", "ok"], states);
+        Assert.All([.. one, .. Words(group), .. Words(item)], error => Assert.EndsWith("it is shown to callers of all realms.", error, StringComparison.Ordinal));
+        Assert.Equal((2, 2, 2), (one.Count, Words(group).Count, Words(item).Count));
+        Assert.All(Words((await world.SendAsync(HttpMethod.Get, $"api/v1/monitoring/rule-groups/{id}", realm: "*")).GetProperty("data")), error => Assert.Contains("customer", error, StringComparison.Ordinal));
+        // A credential of all realms that names one is answered as one of that realm.
+        Assert.DoesNotContain("customer", $"{await world.SendAsync(HttpMethod.Get, "api/v1/monitoring/rule-groups?realm=default", realm: "*")}", StringComparison.Ordinal);
+
+        async Task<IReadOnlyList<JsonElement>> RulesAsync(string realm) =>
+            [.. (await world.RulesAsync("?rule_group[]=failing over all realms", realm))[0].GetProperty("rules").EnumerateArray()];
+
+        async Task<IReadOnlyList<string>> ErrorsAsync(string realm) =>
+            [.. (await RulesAsync(realm)).Where(rule => rule.TryGetProperty("lastError", out _)).Select(rule => rule.GetProperty("lastError").GetString()!)];
+
+        async Task<JsonElement> GroupAsync(string path) => (await world.SendAsync(HttpMethod.Get, $"api/v1/monitoring/rule-groups{path}")).GetProperty("data");
+
+        static List<string> Words(JsonElement group) => [.. group.GetProperty("errors").EnumerateObject().Select(error => error.Value.GetString()!)];
     }
 
     [Fact]
