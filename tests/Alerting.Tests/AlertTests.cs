@@ -128,10 +128,13 @@ public sealed class AlertTests
     [InlineData(1, null, 1.0, 0.5)]
     [InlineData(3, null, 0.0, 4)]
     [InlineData(30, null, 0.0, 600)]
-    [InlineData(1, 7, 0.0, 7)]
-    [InlineData(4, 2, 0.0, 8)]
+    [InlineData(30, null, 1.0, 300)]
+    [InlineData(1, 7, 0.0, 8)]
+    [InlineData(30, 7, 0.0, 8)]
+    [InlineData(30, 7, 1.0, 7.5)]
+    [InlineData(30, 0, 1.0, 0.5)]
     [InlineData(1, 86_400, 0.0, 600)]
-    public void The_next_attempt_waits_longer_each_time_and_as_long_as_asked(int attempt, int? retryAfter, double jitter, double seconds)
+    public void The_next_attempt_waits_longer_each_time_or_as_long_as_asked_and_a_moment(int attempt, int? retryAfter, double jitter, double seconds)
     {
         var answer = Answer.Of(HttpStatusCode.TooManyRequests, retryAfter is { } wait ? TimeSpan.FromSeconds(wait) : null, "");
 

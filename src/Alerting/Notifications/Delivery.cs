@@ -119,12 +119,15 @@ public sealed record Verdict(NotificationState State, DateTimeOffset? NextAttemp
                 return new(NotificationState.Failed, null);
             case DeliveryOutcome.TryAgain:
             default:
-                var doubled = options.FirstPause * Math.Pow(2, Math.Min(attempt - 1, 20));
-                var pause = (doubled < options.LongestPause ? doubled : options.LongestPause) * (1 - jitter / 2);
-                // Asked to wait, we do not come earlier; only the longest pause bounds it.
-                var asked = answer.RetryAfter is { } wish && wish < options.LongestPause ? wish : answer.RetryAfter is null ? TimeSpan.Zero : options.LongestPause;
-                var next = now + (asked > pause ? asked : pause);
+                // Who says when to come again is asked then, a moment apart, and not later each time: after a storm of 429 some would wait for
+                // minutes with what comes after them, while the receiver takes everything again.
+                var spread = 1 - jitter / 2;
+                var next = now + (answer.RetryAfter is { } asked
+                    ? AtMost(asked + options.FirstPause * spread)
+                    : AtMost(options.FirstPause * Math.Pow(2, Math.Min(attempt - 1, 20))) * spread);
                 return next > since + deadline ? new(NotificationState.Failed, null) : new(NotificationState.Pending, next);
         }
+
+        TimeSpan AtMost(TimeSpan pause) => pause < options.LongestPause ? pause : options.LongestPause;
     }
 }
