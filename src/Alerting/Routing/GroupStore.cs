@@ -85,11 +85,12 @@ public static class GroupStore
     private static Sql Columns => $"id, realm, receiver, key, labels::text, route::text, last_told_at, muted_by, due_at";
 
     /// <summary>
-    /// Waits for whoever flushes just now, in whatever replica. A process that hangs in the middle loses its session, and with it the lock.
+    /// Waits for whoever flushes just now, in whatever replica. A process that hangs in the middle loses its session, and with it the lock;
+    /// a statement that takes too long fails, also when it answers row by row, which the client's own limit does not see.
     /// </summary>
     public static async Task LockAsync(NpgsqlTransaction tx, CancellationToken ct)
     {
-        await tx.ExecuteAsync($"set local idle_in_transaction_session_timeout = '30s'", ct);
+        await tx.ExecuteAsync($"select set_config('idle_in_transaction_session_timeout', '30s', true), set_config('statement_timeout', '30s', true)", ct);
         await tx.ExecuteAsync($"select pg_advisory_xact_lock({Lock})", ct);
     }
 
