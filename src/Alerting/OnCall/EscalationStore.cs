@@ -85,6 +85,10 @@ public sealed class EscalationStore(NpgsqlDataSource db, NotificationStore notif
     public static Task<int> BringForwardAsync(NpgsqlDataSource db, TimeSpan back, DateTimeOffset now, CancellationToken ct) =>
         db.ExecuteAsync($"update escalations set next_at = greatest({now}, next_at - {back}) where ended_at is null and next_at > {now}", ct);
 
+    /// <summary>Whether anything at all is open: when nothing is, nothing can be due or over.</summary>
+    public Task<bool> AnyOpenAsync(CancellationToken ct) =>
+        db.FindAsync($"select exists (select 1 from escalations where closed_at is null) or exists (select 1 from escalation_calls where settled_at is null)", row => row.GetBoolean(0), ct);
+
     /// <summary>Escalations whose step is due, the longest waiting first. Takes no lock.</summary>
     public Task<List<Guid>> DueAsync(DateTimeOffset now, Guid[] aside, int atMost, CancellationToken ct) =>
         db.QueryAsync($"select e.id from escalations e join alerts a on a.id = e.alert_id where {IsDue(now)} and e.id <> all({aside}) order by e.next_at limit {atMost}", row => row.GetGuid(0), ct);

@@ -47,6 +47,11 @@ public sealed partial class EscalationWorker(
             }
 
             _clocks.Saw(now);
+            if (!await escalations.AnyOpenAsync(ct))
+            {
+                return;
+            }
+
             // First what is over; what is due is looked at again when its turn comes, so that nobody is paged about an end.
             while (await EachAsync(await escalations.OverAsync(Resting(), AtOnce, ct), (tx, id) => escalations.EndAsync(tx, alerts, id, clock.GetUtcNow(), ct), ct))
             {

@@ -77,6 +77,14 @@ public sealed class WindowStore(NpgsqlDataSource db)
             where w.key = n.key
             """, ct);
 
+    /// <summary>Whether anything may be due by the wall clock; by that of the sources it may still have to wait.</summary>
+    public Task<bool> AnyDueAsync(long at, CancellationToken ct) =>
+        db.FindAsync($"""
+            select exists (select 1 from event_windows where alert_id is not null and resolve_at <= {at})
+                or exists (select 1 from event_windows where alert_id is null and fire_at <= {at})
+                or exists (select 1 from event_windows where alert_id is null and forget_at <= {at})
+            """, row => row.GetBoolean(0), ct);
+
     /// <summary>
     /// Takes alerts off windows whose source has passed the end of their episode. What another replica has locked is left to it.
     /// </summary>

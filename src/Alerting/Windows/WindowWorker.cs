@@ -51,7 +51,23 @@ public sealed partial class WindowWorker(
     {
         var now = clock.GetUtcNow();
         var (at, places) = Before(now - options.Grace, now);
-        // Each on its own: what keeps an alert from being fired must not keep others from being resolved, or windows from being forgotten.
+        await TryAsync(async () =>
+        {
+            if (await windows.AnyDueAsync(at, ct))
+            {
+                await DoDueAsync(at, places, now, ct);
+            }
+        }, ct);
+        await TryAsync(() => Tails.ForgetAsync(db, now - options.Lateness - TailMargin, ct), ct);
+        if (_ticks++ % CountEvery == 0)
+        {
+            await TryAsync(async () => counts.Counted(await windows.CountAsync(ct)), ct);
+        }
+    }
+
+    // Each on its own: what keeps an alert from being fired must not keep others from being resolved, or windows from being forgotten.
+    private async Task DoDueAsync(long at, IReadOnlyList<(string Realm, string Source, long Position)> places, DateTimeOffset now, CancellationToken ct)
+    {
         await TryAsync(() => AllAsync(_unresolved, which => ResolveAsync(places, at, now, which, ct), ct), ct);
         await TryAsync(() => AllAsync(_unfired, which => FireSilentAsync(places, at, now, which, ct), ct), ct);
         await TryAsync(async () =>
@@ -59,13 +75,7 @@ public sealed partial class WindowWorker(
             while (await windows.ForgetAsync(places, at, ct) > 0)
             {
             }
-
-            await Tails.ForgetAsync(db, now - options.Lateness - TailMargin, ct);
         }, ct);
-        if (_ticks++ % CountEvery == 0)
-        {
-            await TryAsync(async () => counts.Counted(await windows.CountAsync(ct)), ct);
-        }
     }
 
     private async Task TryAsync(Func<Task> work, CancellationToken ct)
