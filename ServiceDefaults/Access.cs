@@ -108,7 +108,9 @@ public static class Access
     public static ProblemHttpResult RealmOutOfReach(Caller caller, string named) =>
         Forbidden($"Missing: {Refusal.OfRealm(named)}, which the body names. The request reaches the realm \"{caller.Realm}\" only.");
 
-    private static ProblemHttpResult Forbidden(string detail) => TypedResults.Problem(detail, statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
+    /// <summary>403 for any other reason.</summary>
+    /// <param name="detail">What was missing.</param>
+    public static ProblemHttpResult Forbidden(string detail) => TypedResults.Problem(detail, statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
 }
 
 /// <param name="Policy">One of the names in <see cref="Access"/>.</param>

@@ -1,4 +1,5 @@
 using Npgsql;
+using Platform.Postgres;
 using Platform.ServiceDefaults;
 
 namespace Platform.Gateway.Keys;
@@ -61,37 +62,7 @@ public sealed partial class KnownKeys(KeyStore store, NpgsqlDataSource db, Ticke
 
     public void Forget() => Interlocked.Increment(ref _generation);
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
-    {
-        while (!stoppingToken.IsCancellationRequested)
-        {
-            try
-            {
-                await using var connection = await db.OpenConnectionAsync(stoppingToken);
-                connection.Notification += (_, _) => Forget();
-                await using (var listen = new NpgsqlCommand("listen api_keys", connection))
-                {
-                    await listen.ExecuteNonQueryAsync(stoppingToken);
-                }
-
-                // What was told before the ear was open is lost.
-                Forget();
-                while (true)
-                {
-                    await connection.WaitAsync(stoppingToken);
-                }
-            }
-            catch (Exception error) when (!stoppingToken.IsCancellationRequested)
-            {
-                ListeningFailed(error.GetBaseException().Message);
-                await Task.Delay(TimeSpan.FromSeconds(1), clock, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-        }
-    }
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => db.ListenAsync("api_keys", Forget, ListeningFailed, clock, stoppingToken);
 
     private bool TryRecall(Hash hash, DateTimeOffset now, out KnownKey? known)
     {

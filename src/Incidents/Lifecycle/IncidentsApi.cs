@@ -163,6 +163,5 @@ internal static class Visibility
     public static ProblemHttpResult? IsRefused(this Caller caller, Incident incident) =>
         !caller.Reaches(incident.Realm) ? Access.ForeignRealm(caller, incident.Realm)
         : caller.SeesAll() || incident.CreatedBy == caller.Subject || incident.AssignedTo == caller.Subject ? null
-        : TypedResults.Problem(
-            "Missing: the role moderator or admin. Users see the incidents that they opened or are assigned to; ask a moderator to assign this one to you.", statusCode: StatusCodes.Status403Forbidden, title: "Forbidden");
+        : Access.Forbidden("Missing: the role moderator or admin. Users see the incidents that they opened or are assigned to; ask a moderator to assign this one to you.");
 }
